@@ -145,7 +145,10 @@ func change(source string, now time.Time, edit func(*snapshot) ([]Key, ID, error
 	// A rename onto a symbolic link would replace the link.
 	path, err := filepath.EvalSymlinks(source)
 	if err != nil {
-		path = source // reading it says what is wrong
+		if _, _, rerr := readFile(source); rerr != nil {
+			return Info{}, rerr // says better what is wrong
+		}
+		return Info{}, ioError(source, "follow it", err)
 	}
 	unlock, err := lockFolder(source, filepath.Dir(path))
 	if err != nil {

@@ -74,7 +74,7 @@ func writeTemporary(path, text string, old fs.FileInfo) (name string, err error)
 	// CreateTemp opens with O_EXCL and mode 0600: the text is never exposed.
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.tmp")
 	if err != nil {
-		return "", ioError(path, "write beside it", err)
+		return "", ioError(path, "write in its folder", err)
 	}
 	defer func() {
 		if cerr := f.Close(); err == nil && cerr != nil {

@@ -11,6 +11,9 @@ import (
 
 const openNonblock = 0
 
+// isDevice is false: what cannot be opened is reported as the system says it.
+func isDevice(error) bool { return false }
+
 // lockFolder takes the lock of a folder: a file that only one process can make.
 // Where there is no flock it does not wait, and a process that was killed leaves
 // the lock behind; the error says what to do. source is for messages.

@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -201,7 +200,7 @@ func readFile(path string) (text string, info fs.FileInfo, err error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return "", nil, &Error{Kind: KindMissing, Source: path, Err: err,
 			Problems: []string{"there is no such file; make one with `latchkey key generate`"}}
-	case errors.Is(err, syscall.ENXIO):
+	case isDevice(err):
 		return "", nil, newError(KindUnsafe, path, "not a regular file; give the path of a keyring file")
 	case err != nil:
 		return "", nil, ioError(path, "open", err)
