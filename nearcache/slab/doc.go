@@ -68,8 +68,8 @@
 // a session that was read once is, as a rule, read again.
 //
 // What one reclamation may append again is bounded to three quarters of a chunk, so
-// that a set of entries that are all in use cannot keep a writer busy: each
-// reclamation yields room, and after eight within one call nothing is kept at all.
+// that a set of entries that are all in use cannot keep a writer busy: after eight
+// reclamations for each chunk of room that a call needs, nothing is kept at all.
 //
 // Space of overwritten and deleted entries is found again in three ways: a chunk
 // without a live entry is dropped at once; when more than a quarter of what a

@@ -102,8 +102,12 @@ func (s *shard) dropSlot(at int) {
 func (s *shard) rehash() {
 	old := s.index.Load()
 	// Both are held for a moment; entries make way if need be.
-	for i := 0; s.held+int64(slotsFor(s.entries))*wordBytes > s.limit && s.tail != s.next; i++ {
-		s.evict(i)
+	for i := 0; s.tail != s.next; i++ {
+		need := int64(slotsFor(s.entries)) * wordBytes
+		if s.held+need <= s.limit {
+			break
+		}
+		s.evict(s.patient(i, need))
 	}
 	ix := newIndex(slotsFor(s.entries))
 	for i := range old.slots {

@@ -5,12 +5,12 @@ const (
 	// An entry above half a chunk has a chunk of its own.
 	ownChunkFraction = 2
 
-	// A reclamation that evicts keeps three quarters of a chunk at most, so each
-	// yields a quarter.
+	// A reclamation that evicts keeps three quarters of a chunk at most, so that one
+	// yields a quarter, as a rule: big entries can leave gaps at the ends of chunks.
 	keepNum, keepDen = 3, 4
 
-	// After that many in one call, nothing is kept: entries that are read faster than
-	// they are looked through cannot hold up a writer.
+	// After that many for each chunk of room a call needs, nothing is kept: entries
+	// that are read faster than they are looked through cannot hold up a writer.
 	patience = 8
 )
 
@@ -32,7 +32,7 @@ func (s *shard) room(words uint32) (seq uint64, ok bool) {
 		if s.tail == s.next {
 			return 0, false
 		}
-		s.evict(i)
+		s.evict(s.patient(i, int64(size)*wordBytes))
 	}
 	if own {
 		return s.install(newChunk(size), size), true
@@ -62,19 +62,25 @@ func (s *shard) openChunk() uint64 {
 	return s.open
 }
 
-// evict reclaims the oldest chunk. round counts the calls of it within one
-// writing call.
-func (s *shard) evict(round int) {
+// patient reports whether the given round of evictions may keep entries in use, where a
+// call needs that many bytes.
+func (s *shard) patient(round int, need int64) bool {
+	return int64(round) < patience*(1+need/(int64(s.chunkWords)*wordBytes))
+}
+
+// evict reclaims the oldest chunk. Entries in use are kept, within the bounds above,
+// if mayKeep is set.
+func (s *shard) evict(mayKeep bool) {
 	seq := s.tail
 	if seq == s.open {
 		s.open = 0 // what is kept goes to the young end
 	}
 	keep := s.chunkWords / keepDen * keepNum
-	if round >= patience {
+	if !mayKeep {
 		keep = 0
 	}
 	if s.refOf(seq).base.Load().words() == s.infoOf(seq).size {
-		s.evictOwn(seq, keep > 0)
+		s.evictOwn(seq, mayKeep)
 		return
 	}
 	s.drain(seq, func(e *entry, words uint32) bool {
