@@ -145,7 +145,7 @@ func change(source string, now time.Time, edit func(*snapshot) ([]Key, ID, error
 	// A rename onto a symbolic link would replace the link.
 	path, err := filepath.EvalSymlinks(source)
 	if err != nil {
-		if _, _, rerr := readFile(source); rerr != nil {
+		if _, _, rerr := readFile(source, source); rerr != nil {
 			return Info{}, rerr // says better what is wrong
 		}
 		return Info{}, ioError(source, "follow it", err)
@@ -156,7 +156,7 @@ func change(source string, now time.Time, edit func(*snapshot) ([]Key, ID, error
 	}
 	defer unlock()
 
-	text, old, err := readFile(path)
+	text, old, err := readFile(path, source)
 	if err != nil {
 		return Info{}, err
 	}

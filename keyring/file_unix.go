@@ -13,7 +13,9 @@ const openNonblock = syscall.O_NONBLOCK
 
 // isDevice reports whether err says that a path names a socket or a device
 // without a driver, which cannot be opened.
-func isDevice(err error) bool { return errors.Is(err, syscall.ENXIO) || errors.Is(err, syscall.EOPNOTSUPP) }
+func isDevice(err error) bool {
+	return errors.Is(err, syscall.ENXIO) || errors.Is(err, syscall.EOPNOTSUPP)
+}
 
 // lockFolder waits for the advisory lock on a folder that all changes of the
 // keyrings in it take, and returns what gives it back. The lock is the kernel's

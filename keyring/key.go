@@ -31,21 +31,26 @@ type Key struct {
 	// Retired is zero while the key is acceptable. A retired key has no bytes.
 	Retired time.Time
 
-	// A pointer, so that printing a struct that holds a Key in an unexported
-	// field, where fmt cannot call the methods below, shows an address at most.
-	secret *secret
+	secret *secret // nil when retired
 }
 
 // secret is the bytes of a key, with what has been derived from them.
 type secret struct {
-	bytes [KeySize]byte
+	// A function, because fmt cannot see through one. Where a Key stands in an
+	// unexported field fmt does not call its methods but prints what it finds,
+	// following even pointers when the verb does not suit them.
+	bytes func() *[KeySize]byte
 	macs  atomic.Pointer[[]*macKey]
+}
+
+func newSecret(b [KeySize]byte) *secret {
+	return &secret{bytes: func() *[KeySize]byte { return &b }}
 }
 
 // NewKey returns an acceptable key with the given bytes, created and active at
 // the instant activeFrom. Its fields may be changed before it is handed to [New].
 func NewKey(id ID, bytes [KeySize]byte, activeFrom time.Time) Key {
-	return Key{ID: id, Created: activeFrom, ActiveFrom: activeFrom, secret: &secret{bytes: bytes}}
+	return Key{ID: id, Created: activeFrom, ActiveFrom: activeFrom, secret: newSecret(bytes)}
 }
 
 // GenerateKey returns a key like [NewKey] with bytes read from random, or from
@@ -72,7 +77,7 @@ func (k Key) same(o Key) bool {
 // sameBytes reports in constant time whether both keys have bytes, and equal ones.
 func (k Key) sameBytes(o Key) bool {
 	return k.secret != nil && o.secret != nil &&
-		subtle.ConstantTimeCompare(k.secret.bytes[:], o.secret.bytes[:]) == 1
+		subtle.ConstantTimeCompare(k.secret.bytes()[:], o.secret.bytes()[:]) == 1
 }
 
 // normal returns k with its times in UTC and whole microseconds, the precision
@@ -103,7 +108,7 @@ func checkKeys(keys []Key, where func(i int) string) (problems []string) {
 			problems = append(problems, where(i)+": an acceptable key needs its bytes")
 		case !k.acceptable() && k.secret != nil:
 			problems = append(problems, where(i)+": a retired key must not have its bytes any more")
-		case k.secret != nil && subtle.ConstantTimeCompare(k.secret.bytes[:], zero[:]) == 1:
+		case k.secret != nil && subtle.ConstantTimeCompare(k.secret.bytes()[:], zero[:]) == 1:
 			problems = append(problems, where(i)+": the key is all zeros; make a random one")
 		}
 		for j, other := range keys[:i] {

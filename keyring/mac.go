@@ -41,7 +41,7 @@ func (r *Ring) Derive(id ID, info string) (key [32]byte, ok bool) {
 }
 
 func (s *secret) derive(info string) (key [32]byte, ok bool) {
-	out, err := hkdf.Key(sha256.New, s.bytes[:], nil, info, len(key))
+	out, err := hkdf.Key(sha256.New, s.bytes()[:], nil, info, len(key))
 	if err != nil {
 		return key, false
 	}

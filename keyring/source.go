@@ -135,7 +135,7 @@ func read(source string) (*snapshot, error) {
 	if isEnv {
 		text, err = readEnv(source, name)
 	} else {
-		text, _, err = readFile(source)
+		text, _, err = readFile(source, source)
 	}
 	if err != nil {
 		return nil, err
@@ -192,33 +192,33 @@ func readEnv(source, name string) (string, error) {
 
 // readFile returns the text of a keyring file after checking that it is one that
 // only its owner reaches. It checks the file it has opened, not the path, so
-// that none can be put in its place in between.
-func readFile(path string) (text string, info fs.FileInfo, err error) {
+// that none can be put in its place in between. source is for messages.
+func readFile(path, source string) (text string, info fs.FileInfo, err error) {
 	// Opening a pipe without openNonblock would wait for a writer.
 	f, err := os.OpenFile(path, os.O_RDONLY|openNonblock, 0)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return "", nil, &Error{Kind: KindMissing, Source: path, Err: err,
+		return "", nil, &Error{Kind: KindMissing, Source: source, Err: err,
 			Problems: []string{"there is no such file; make one with `latchkey key generate`"}}
 	case isDevice(err):
-		return "", nil, newError(KindUnsafe, path, "not a regular file; give the path of a keyring file")
+		return "", nil, newError(KindUnsafe, source, "not a regular file; give the path of a keyring file")
 	case err != nil:
-		return "", nil, ioError(path, "open", err)
+		return "", nil, ioError(source, "open", err)
 	}
 	defer f.Close()
 	if info, err = f.Stat(); err != nil {
-		return "", nil, ioError(path, "read its mode", err)
+		return "", nil, ioError(source, "read its mode", err)
 	}
 	if !info.Mode().IsRegular() {
-		return "", nil, newError(KindUnsafe, path, "not a regular file; give the path of a keyring file")
+		return "", nil, newError(KindUnsafe, source, "not a regular file; give the path of a keyring file")
 	}
 	if mode := info.Mode().Perm(); hasModes() && mode&0o077 != 0 {
-		return "", nil, newError(KindUnsafe, path,
-			"other users can read or change it (mode "+modeText(mode)+"); run: chmod 600 "+quote(path))
+		return "", nil, newError(KindUnsafe, source,
+			"other users can read or change it (mode "+modeText(mode)+"); run: chmod 600 "+quote(source))
 	}
 	b, err := io.ReadAll(io.LimitReader(f, maxText+1))
 	if err != nil {
-		return "", nil, ioError(path, "read", err)
+		return "", nil, ioError(source, "read", err)
 	}
 	defer clear(b)
 	return string(b), info, nil

@@ -105,7 +105,7 @@ func parseKey(line string) (k Key, faults []string) {
 			fault("field 5 (key) must be 32 bytes in base64url without padding (43 characters)")
 			break
 		}
-		k.secret = &secret{bytes: [KeySize]byte(b)}
+		k.secret = newSecret([KeySize]byte(b))
 		clear(b)
 	}
 	return k, faults
@@ -130,7 +130,7 @@ func format(keys []Key) string {
 		if !k.acceptable() {
 			retired = k.Retired.Format(timeLayout)
 		} else if k.secret != nil {
-			bytes = keyEncoding.EncodeToString(k.secret.bytes[:])
+			bytes = keyEncoding.EncodeToString(k.secret.bytes()[:])
 		}
 		fmt.Fprintf(&b, "%d %s %s %s %s\n", k.ID, k.Created.Format(timeLayout), k.ActiveFrom.Format(timeLayout), retired, bytes)
 	}
