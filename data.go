@@ -1,0 +1,168 @@
+package latchkey
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+)
+
+// Key names one typed value of session data. Values are kept as JSON, sealed
+// under a key that only the holder of the token can open. Make keys once, as
+// package variables:
+//
+//	var Cart = latchkey.NewKey[[]Item]("cart")
+//
+// Requests that write different keys of one session never undo each other. For
+// read-modify-write of a single key use Update.
+type Key[T any] struct{ name string }
+
+// maxNameLength bounds the name of a data value, in bytes.
+const maxNameLength = 128
+
+// NewKey returns the key for values of type T under name. Two keys of one name
+// read the same value.
+func NewKey[T any](name string) Key[T] { return Key[T]{name} }
+
+// Name returns the name the key was made with.
+func (k Key[T]) Name() string { return k.name }
+
+// Get returns the value, or the zero value when there is none. The error is of
+// code CodeInternal when the stored JSON does not fit T.
+func (k Key[T]) Get(s Session) (T, error) {
+	v, _, err := k.Lookup(s)
+	return v, err
+}
+
+// Lookup is Get that also tells whether there is a value.
+func (k Key[T]) Lookup(s Session) (value T, found bool, err error) {
+	raw, ok, err := s.raw(k.name)
+	if !ok || err != nil {
+		return value, false, err
+	}
+	if p, isString := any(&value).(*string); isString && plainString(raw) {
+		*p = alias(raw[1 : len(raw)-1])
+		return value, true, nil
+	}
+	value, err = k.decode(raw)
+	return value, err == nil, err
+}
+
+// Set records a new value, saved at commit. A value that cannot be JSON, a bad
+// name and a size over the cap are errors at once; after commit it is ErrCommitted.
+func (k Key[T]) Set(s Session, value T) error {
+	raw, err := json.Marshal(value)
+	if err != nil {
+		return k.wrong("cannot be written as JSON", err)
+	}
+	return s.change(op{name: k.name, value: raw})
+}
+
+// Delete removes the value at commit; an absent one is no error.
+func (k Key[T]) Delete(s Session) error { return s.change(op{name: k.name}) }
+
+// Update changes the value by a function of the present one (the zero value when
+// there is none). The function runs at once and again at commit, on the value
+// that is stored by then, as often as another request got in first; it must have
+// no other effects. Its error leaves the session as it was: at once it is
+// returned here, later by the commit.
+func (k Key[T]) Update(s Session, f func(T) (T, error)) error {
+	return s.change(op{name: k.name, update: func(raw json.RawMessage) (json.RawMessage, error) {
+		var value T
+		var err error
+		if raw != nil {
+			if value, err = k.decode(raw); err != nil {
+				return nil, err
+			}
+		}
+		if value, err = f(value); err != nil {
+			return nil, err
+		}
+		out, err := json.Marshal(value)
+		if err != nil {
+			return nil, k.wrong("cannot be written as JSON", err)
+		}
+		return out, nil
+	}})
+}
+
+func (k Key[T]) decode(raw json.RawMessage) (value T, err error) {
+	if err := json.Unmarshal(raw, &value); err != nil {
+		var zero T
+		return zero, k.wrong(fmt.Sprintf("does not fit %v", reflect.TypeFor[T]()), err)
+	}
+	return value, nil
+}
+
+// wrong reports a value that does not fit. The cause may quote data and stays private.
+func (k Key[T]) wrong(what string, cause error) error {
+	return NewError(CodeInternal, fmt.Sprintf("latchkey: session value %q %s", k.name, what), cause)
+}
+
+// plainString reports whether raw is a JSON string that reads as it stands:
+// valid UTF-8 was ensured when it was written, so only escapes matter.
+func plainString(raw json.RawMessage) bool {
+	if len(raw) < 2 || raw[0] != '"' {
+		return false
+	}
+	for _, c := range raw[1 : len(raw)-1] {
+		if c == '\\' {
+			return false
+		}
+	}
+	return true
+}
+
+// op is one recorded change of session data.
+type op struct {
+	name   string
+	value  json.RawMessage // nil deletes
+	update func(json.RawMessage) (json.RawMessage, error)
+}
+
+// checkName refuses names that could not be told apart or shown.
+func checkName(name string) error {
+	if name == "" || len(name) > maxNameLength || hasControl(name) {
+		return &Error{Code: CodeInvalidRequest, Message: "latchkey: session data",
+			Fields: []FieldError{{"name", fmt.Sprintf("a data name is 1 to %d bytes of text without control characters", maxNameLength)}}}
+	}
+	return nil
+}
+
+// applyOp changes data in place, or returns an error and leaves it as it was.
+// max bounds the size of the whole as JSON.
+func applyOp(data map[string]json.RawMessage, o op, max int) error {
+	if err := checkName(o.name); err != nil {
+		return err
+	}
+	before, had := data[o.name]
+	after := o.value
+	if o.update != nil {
+		var err error
+		if after, err = o.update(before); err != nil {
+			return err
+		}
+	}
+	if after == nil {
+		delete(data, o.name)
+		return nil
+	}
+	data[o.name] = after
+	if sizeOf(data) > max {
+		if had {
+			data[o.name] = before
+		} else {
+			delete(data, o.name)
+		}
+		return NewError(CodeDataTooLarge, fmt.Sprintf("session data would exceed %d bytes", max), nil)
+	}
+	return nil
+}
+
+// sizeOf is about the length of data as a JSON object, exact but for escapes in names.
+func sizeOf(data map[string]json.RawMessage) int {
+	n := 2
+	for name, raw := range data {
+		n += len(name) + len(raw) + 4
+	}
+	return n
+}

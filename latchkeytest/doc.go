@@ -1,0 +1,4 @@
+// Package latchkeytest helps programs that use Latchkey to test themselves: a
+// clock to turn by hand, a Manager over a store in memory, and requests that are
+// signed in.
+package latchkeytest

@@ -1,0 +1,348 @@
+package latchkey
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/latchkey-go/latchkey/audit"
+	"github.com/latchkey-go/latchkey/keyring"
+)
+
+// Manager issues, checks, renews and ends sessions. Make one with New, share it
+// between all handlers, and Close it last. It is safe for concurrent use.
+type Manager struct {
+	cfg        Config
+	store      Store
+	keys       *keyring.Ring
+	cache      Cache
+	clock      Clock
+	keeper     Timekeeper // nil: the node's own clock
+	cookieName string
+	placement  [32]byte
+	commits    commits
+	touches    toucher
+	counters   counters
+}
+
+// New checks cfg, reads what it needs from the store and starts the goroutine
+// that writes activity; Close stops it. The error lists every problem of the
+// configuration at once.
+func New(cfg Config) (*Manager, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	cfg = cfg.withDefaults()
+	m := &Manager{cfg: cfg, store: cfg.Store, keys: cfg.Keys, cache: cfg.Cache, clock: cfg.Clock, cookieName: cfg.Cookie.name()}
+	m.keeper, _ = cfg.Store.(Timekeeper)
+	if k, ok := cfg.Store.(PlacementKeeper); ok {
+		var err error
+		if m.placement, err = k.PlacementKey(context.Background()); err != nil {
+			return nil, unavailable(err)
+		}
+	} else if _, err := cfg.Rand.Read(m.placement[:]); err != nil {
+		return nil, NewError(CodeInternal, "no randomness from the system", err)
+	}
+	m.touches.start(m)
+	return m, nil
+}
+
+// Close writes the activity that is still to be recorded and stops. It does not
+// close the store. After ctx ends it gives up and returns ctx's error.
+func (m *Manager) Close(ctx context.Context) error { return m.touches.stop(ctx, m.FlushTouches) }
+
+// storeTime is the instant now by the clock that sessions are judged by.
+func (m *Manager) storeTime(now Moment) time.Time { return fromMicro(m.storeMicros(now)) }
+
+func (m *Manager) storeMicros(now Moment) int64 {
+	if m.keeper != nil {
+		return m.keeper.StoreTime(now)
+	}
+	return now.Wall / 1000
+}
+
+// Now returns the store's time, by which all limits are judged.
+func (m *Manager) Now() time.Time { return m.storeTime(m.clock.Now()) }
+
+// Lookup asks about one token.
+type Lookup struct {
+	// Token is the text that the client holds.
+	Token string
+	// Passive requests do not count as activity.
+	Passive bool
+	// Within is the oldest answer that will do; 0 leaves it to the cache's own
+	// staleness, and AskStore asks the store now.
+	Within   time.Duration
+	AskStore bool
+	// Rotate allows a rotation that is due; read the successor with [Session.Token].
+	Rotate bool
+}
+
+// Lookup finds the session behind a token, for programs that are not HTTP
+// handlers. Its error is of code CodeInvalidSession when there is none, whatever
+// the reason, and CodeStoreUnavailable when nothing is known. Changes made in the
+// Session are saved by [Session.Commit].
+func (m *Manager) Lookup(ctx context.Context, l Lookup) (Session, error) {
+	st := &state{m: m}
+	if !st.tok.parse(l.Token) {
+		m.counters.lookups[outcomeInvalid].Add(1)
+		return Session{}, errInvalid(nil)
+	}
+	within := l.Within
+	if within == 0 && !l.AskStore && m.cache != nil {
+		within = m.cache.Staleness()
+	}
+	if err := m.find(ctx, st, request{within: within, passive: l.Passive, rotate: l.Rotate && !l.Passive}); err != nil {
+		return Session{}, err
+	}
+	return Session{st.view, st.seen, st}, nil
+}
+
+// Token returns the token that this request drew (at sign-in, renewal, rotation
+// or for a new key), or "" when the client's own still stands. It is a secret.
+func (s Session) Token() string {
+	if s.st == nil {
+		return ""
+	}
+	s.st.mu.Lock()
+	defer s.st.mu.Unlock()
+	if s.st.issued == nil {
+		return ""
+	}
+	return s.st.issued.Token
+}
+
+// request is how a token is to be judged.
+type request struct {
+	within  time.Duration
+	passive bool
+	rotate  bool
+}
+
+// errInvalid is the one answer to every token that does not stand. The cause is
+// for the operator; a client learns nothing of which check failed.
+func errInvalid(cause error) error {
+	return NewError(CodeInvalidSession, "no valid session", cause)
+}
+
+// Causes of errInvalid, and with them of what is counted.
+var (
+	errForged   = errors.New("token is not genuine")
+	errUnknown  = errors.New("no such session")
+	errEnded    = errors.New("session has ended")
+	errReplaced = errors.New("token was replaced")
+	errTheft    = errors.New("a superseded token came back")
+	errRefused  = errors.New("session refused by filter")
+)
+
+// find judges st.tok and, when it stands, fills st with its session. This is the
+// path that every check takes.
+func (m *Manager) find(ctx context.Context, st *state, req request) error {
+	now := m.clock.Now()
+	if m.cache != nil {
+		if v, seen, ok := m.hit(&st.tok, now, req); ok {
+			st.view, st.seen = v, seen
+			if m.stale(&st.tok, now) {
+				m.resign(st, now)
+			}
+			m.counters.lookups[outcomeValid].Add(1)
+			return m.filter(st)
+		}
+	}
+	err := m.miss(ctx, st, now, req)
+	if CodeOf(err) == CodeStoreUnavailable && m.cfg.ServeStale > 0 && m.cache != nil {
+		// The operator prefers a bounded old answer to none.
+		if v, seen, ok := m.hit(&st.tok, now, request{within: m.cfg.ServeStale, passive: true}); ok {
+			st.view, st.seen = v, seen
+			m.counters.stale.Add(1)
+			return m.filter(st)
+		}
+	}
+	m.counters.count(err)
+	if err != nil {
+		return err
+	}
+	return m.filter(st)
+}
+
+// hit judges by the cache. It only ever grants: whatever does not fit is a miss,
+// because another node may have renewed or touched the session since.
+func (m *Manager) hit(tok *token, now Moment, req request) (v view, seen int64, ok bool) {
+	v, seen, ok = m.cache.Find(*tok.id(), now, req.within)
+	if !ok {
+		return nil, 0, false
+	}
+	hash := tok.hash()
+	same := subtle.ConstantTimeCompare(v[viewHash:viewHash+32], hash[:]) &
+		subtle.ConstantTimeCompare(v[viewMAC:viewMAC+16], tok.mac()[:]) &
+		subtle.ConstantTimeByteEq(v[viewKey], byte(tok.key))
+	us := m.storeMicros(now)
+	idle := v.int(viewIdle)
+	if same != 1 || us >= v.int(viewExpires) || idle > 0 && us >= seen+idle ||
+		req.rotate && m.rotationDue(v.int(viewDrawn), us) {
+		return nil, 0, false
+	}
+	if !req.passive && us-seen >= touchInterval(idle) {
+		m.touch(*tok.id(), us)
+	}
+	return v, seen, true
+}
+
+// stale reports whether a good token is under a key that is no longer the active one.
+func (m *Manager) stale(tok *token, now Moment) bool {
+	active, ok := m.keys.Active(now.Time())
+	return ok && active != tok.key
+}
+
+// miss judges the token by a fresh row. A token that is not genuine costs no trip.
+func (m *Manager) miss(ctx context.Context, st *state, now Moment, req request) error {
+	if !st.tok.genuine(m.keys) {
+		return errInvalid(errForged)
+	}
+	rec, filling, err := m.load(ctx, *st.tok.id(), req.within)
+	if err != nil {
+		if errors.Is(err, ErrNoSuchSession) {
+			return errInvalid(errUnknown)
+		}
+		return unavailable(err)
+	}
+	if err := m.judge(ctx, st, rec, filling, now, req); err != errReread {
+		return err
+	}
+	// The row came from another caller's trip, sent before this one arrived: it may
+	// grant, but only a fresh read refuses.
+	if rec, filling, err = m.load(ctx, *st.tok.id(), 0); err != nil {
+		if errors.Is(err, ErrNoSuchSession) {
+			return errInvalid(errUnknown)
+		}
+		return unavailable(err)
+	}
+	filling.Joined = false
+	return m.judge(ctx, st, rec, filling, now, req)
+}
+
+// errReread asks for a fresh row. It never leaves miss.
+var errReread = errors.New("joined trip refuses")
+
+// judge decides by a row, and fills st when the token stands.
+func (m *Manager) judge(ctx context.Context, st *state, rec *Record, filling Filling, now Moment, req request) error {
+	rec = m.touches.ahead(rec)
+	at := m.storeTime(now)
+	hash := st.tok.hash()
+	current := subtle.ConstantTimeCompare(rec.SecretHash[:], hash[:]) == 1
+	previous := subtle.ConstantTimeCompare(rec.PreviousHash[:], hash[:]) == 1
+	live := rec.StateAt(at) == Live
+	switch {
+	case live && current && rec.graceWaits():
+		return m.accept(ctx, st, m.startGrace(ctx, rec, at), Filling{}, now, req)
+	case live && current:
+		return m.accept(ctx, st, rec, filling, now, req)
+	case live && previous && rec.graceOpen(at):
+		return m.succeed(ctx, st, rec, now, req)
+	case filling.Joined:
+		return errReread
+	case !live:
+		return errInvalid(errEnded)
+	case previous:
+		return errInvalid(errReplaced)
+	}
+	return m.theft(ctx, rec)
+}
+
+// accept fills st from a row that the token opens, and the cache with it.
+func (m *Manager) accept(ctx context.Context, st *state, rec *Record, filling Filling, now Moment, req request) error {
+	us := m.storeMicros(now)
+	st.rec = rec
+	if req.rotate && m.rotationDue(micro(rec.RotatedAt), us) {
+		return m.rotate(ctx, st, rec, now)
+	}
+	values, err := m.openData(rec, st.tok.secret())
+	if err != nil {
+		return err
+	}
+	sealed := m.cfg.SealedCache && len(rec.Data) > 0
+	if sealed {
+		values = nil
+	}
+	v, err := newView(rec, st.tok.key, st.tok.mac(), values, sealed)
+	if err != nil {
+		return err
+	}
+	st.view, st.seen = v, micro(rec.LastSeenAt)
+	if m.cache != nil && !filling.ID.IsZero() {
+		m.cache.Fill(filling, v, st.seen)
+	}
+	if !req.passive && us-st.seen >= touchInterval(int64(rec.Idle/time.Microsecond)) {
+		m.touch(*st.tok.id(), us)
+	}
+	if m.stale(&st.tok, now) {
+		m.resign(st, now)
+	}
+	return nil
+}
+
+// load reads a row, by way of the cache where there is one.
+func (m *Manager) load(ctx context.Context, id ID, within time.Duration) (*Record, Filling, error) {
+	m.counters.loads.Add(1)
+	if m.cache != nil {
+		return m.cache.Load(ctx, id, within)
+	}
+	rec, err := m.store.Get(ctx, id)
+	return rec, Filling{}, err
+}
+
+// filter asks the program's own hook, which may refuse a session for this request.
+func (m *Manager) filter(st *state) error {
+	if m.cfg.Filter == nil || m.cfg.Filter(Session{v: st.view, seen: st.seen}) {
+		return nil
+	}
+	st.none()
+	return errInvalid(errRefused)
+}
+
+// openData returns a row's data, opened with the secret of its current or previous token.
+func (m *Manager) openData(rec *Record, secret *[32]byte) (map[string]json.RawMessage, error) {
+	if len(rec.Data) == 0 {
+		return nil, nil
+	}
+	key, err := m.dataKey(rec, secret)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := keyring.OpenData(key, rec.ID, rec.Data)
+	if err != nil {
+		return nil, errSealed(err)
+	}
+	var data map[string]json.RawMessage
+	if err := json.Unmarshal(plain, &data); err != nil || data == nil {
+		return nil, errSealed(err)
+	}
+	return data, nil
+}
+
+// dataKey unwraps a row's data key with the secret of its current or previous token.
+func (m *Manager) dataKey(rec *Record, secret *[32]byte) (*[32]byte, error) {
+	wrap := rec.Wrap
+	if hashOf(secret) != rec.SecretHash {
+		wrap = rec.PreviousWrap
+	}
+	key, err := keyring.UnwrapDataKey(secret, rec.ID, wrap)
+	if err != nil {
+		return nil, errSealed(err)
+	}
+	return &key, nil
+}
+
+// errSealed answers a row whose data does not open: it was damaged or exchanged
+// in the store. That is no reason to sign anybody out, nor to serve without data.
+func errSealed(cause error) error {
+	return NewError(CodeStoreUnavailable, "the session's data is damaged", cause)
+}
+
+// event begins an audit event about a session.
+func (m *Manager) event(action audit.Action, actor, reason string, rec *Record) audit.Event {
+	return audit.Event{Time: m.Now(), Action: action, Actor: actor, Session: rec.ID.String(), Provider: rec.Provider,
+		Subject: rec.Subject, IP: rec.IP, Outcome: audit.Done, Reason: reason}
+}

@@ -1,0 +1,173 @@
+package latchkey
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+)
+
+// Middleware looks the session of each request up and puts it in reach of next,
+// by [FromContext]. Changes are saved before the first byte of the response
+// leaves, whichever way it does (Write, WriteHeader, Flush, Hijack, ReadFrom), and
+// at the end when there is none; a handler that panics saves nothing. When saving
+// fails the response is the problem instead of what the handler wrote.
+//
+// Visitors without a session pass: guard what needs one with [Manager.Require]. A
+// request whose session nothing is known of, because the store gives no answer,
+// is answered 503 and keeps its cookie: an outage is not a logout.
+//
+// It copies the request's context, which costs two allocations. [Manager.Read]
+// does without, for handlers that change nothing.
+func (m *Manager) Middleware(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := new(requestContext)
+		s, err := m.begin(&c.state, w, r)
+		if err != nil {
+			m.cfg.OnError(w, r, err)
+			return
+		}
+		c.Context, c.session = r.Context(), s
+		r = r.WithContext(c)
+		c.writer = responseWriter{w: w, r: r, st: &c.state}
+		defer c.state.close() // after a panic nothing is saved, and nothing can be any more
+		next.ServeHTTP(&c.writer, r)
+		c.writer.begin()
+	})
+}
+
+// contextKey finds the requestContext.
+type contextKey struct{}
+
+// requestContext is everything that a request needs, in one allocation.
+type requestContext struct {
+	context.Context
+	session Session
+	state   state
+	writer  responseWriter
+}
+
+// Value implements context.Context.
+func (c *requestContext) Value(key any) any {
+	if _, ok := key.(contextKey); ok {
+		return c
+	}
+	return c.Context.Value(key)
+}
+
+// Read looks the session of a request up without copying its context or wrapping
+// its writer: for a session in the cache it allocates nothing. The Session can
+// only be read; changes answer ErrReadOnly. A cookie that is due (after a change
+// of keys, or a rotation) is set on w, so call it before the first write.
+//
+// Without a session it returns one that is not Live and no error; the error is of
+// code CodeStoreUnavailable when nothing is known.
+func (m *Manager) Read(w http.ResponseWriter, r *http.Request) (Session, error) {
+	var tok token
+	present, ok := m.credential(&tok, r)
+	if !ok {
+		if present {
+			m.counters.lookups[outcomeInvalid].Add(1)
+		}
+		return Session{}, nil
+	}
+	if m.cache != nil {
+		now := m.clock.Now()
+		if v, seen, ok := m.hit(&tok, now, m.request(r)); ok && !m.stale(&tok, now) {
+			m.counters.lookups[outcomeValid].Add(1)
+			s := Session{v: v, seen: seen}
+			if m.cfg.Filter != nil && !m.cfg.Filter(s) {
+				return Session{}, nil
+			}
+			return s, nil
+		}
+	}
+	st := &state{m: m, header: w.Header(), r: r}
+	st.tok = tok
+	if err := m.find(r.Context(), st, m.request(r)); err != nil {
+		if errors.Is(err, ErrInvalidSession) {
+			err = nil
+		}
+		return Session{}, err
+	}
+	return Session{v: st.view, seen: st.seen}, nil
+}
+
+// Require lets only requests with a live session through to next, and answers
+// 401 to others. With signedIn, anonymous sessions do not count. It goes inside
+// Middleware.
+func (m *Manager) Require(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s, err := FromContext(r.Context())
+		switch {
+		case err != nil:
+			m.cfg.OnError(w, r, err)
+		case !s.SignedIn():
+			m.cfg.OnError(w, r, errInvalid(nil))
+		default:
+			next.ServeHTTP(w, r)
+		}
+	})
+}
+
+// begin judges the request's token. Only an unknown outcome is an error: without
+// a session the Session is not Live.
+func (m *Manager) begin(st *state, w http.ResponseWriter, r *http.Request) (Session, error) {
+	st.m, st.header, st.r = m, w.Header(), r
+	s := Session{st: st}
+	present, ok := m.credential(&st.tok, r)
+	if !ok {
+		if present {
+			m.counters.lookups[outcomeInvalid].Add(1)
+		}
+		return s, nil
+	}
+	if err := m.find(r.Context(), st, m.request(r)); err != nil {
+		if !errors.Is(err, ErrInvalidSession) {
+			return s, err
+		}
+		st.view, st.seen, st.rec = nil, 0, nil
+		return s, nil
+	}
+	s.v, s.seen = st.view, st.seen
+	return s, nil
+}
+
+// request tells how the token of r is to be judged.
+func (m *Manager) request(r *http.Request) request {
+	passive := m.cfg.Passive != nil && m.cfg.Passive(r)
+	req := request{passive: passive, rotate: !passive && m.cfg.RotateEvery > 0}
+	if m.cache != nil {
+		req.within = m.cache.Staleness()
+	}
+	return req
+}
+
+const bearer = "Bearer "
+
+// credential parses the token that a request carries. present tells whether it
+// carries one at all, ok whether that is unambiguous and has the form of a token.
+func (m *Manager) credential(tok *token, r *http.Request) (present, ok bool) {
+	value, count := findCookie(r.Header, m.cookieName)
+	if m.cfg.AcceptBearer {
+		if auth := r.Header["Authorization"]; len(auth) > 0 && isBearer(auth[0]) {
+			given := auth[0][len(bearer):]
+			if len(auth) > 1 || count > 0 && given != value {
+				return true, false
+			}
+			if count == 0 {
+				value, count = given, 1
+			}
+		}
+	}
+	if count == 0 {
+		return false, false
+	}
+	return true, count == 1 && tok.parse(value)
+}
+
+// isBearer reports whether an Authorization header carries one of our tokens.
+func isBearer(h string) bool {
+	return len(h) >= len(bearer)+len(tokenPrefix) && strings.EqualFold(h[:len(bearer)], bearer) &&
+		h[len(bearer):len(bearer)+len(tokenPrefix)] == tokenPrefix
+}

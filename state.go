@@ -1,0 +1,173 @@
+package latchkey
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"net/http"
+	"sync"
+	"sync/atomic"
+)
+
+// state is what one request does to its session. It is made for the request and
+// never used again, so that a Session kept too long can at worst be of no use.
+type state struct {
+	m *Manager
+	// changed is set once reads must look here rather than at the view in the Session.
+	changed atomic.Bool
+
+	mu     sync.Mutex
+	tok    token
+	view   view
+	seen   int64
+	rec    *Record // the row, when this request read it; shared, never changed
+	ops    []op
+	data   map[string]json.RawMessage // working copy; nil until it is needed
+	broken error                      // why data cannot be opened
+	done   bool                       // the response has begun
+	header http.Header                // where Set-Cookie goes; nil outside HTTP
+	r      *http.Request              // for the client's address; nil outside HTTP
+	issued *Issued                    // the token drawn in this request, if any
+}
+
+// snapshot returns the view that is current.
+func (st *state) snapshot() (view, int64) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.view, st.seen
+}
+
+// working returns a copy of the working data, if this request has any: it does
+// after a change, and when the view's data is sealed.
+func (st *state) working() (map[string]json.RawMessage, bool) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.data == nil && st.view.sealed() {
+		st.loadData()
+	}
+	if st.data == nil {
+		return nil, false
+	}
+	return maps.Clone(st.data), true
+}
+
+func (st *state) openError() error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.broken
+}
+
+// loadData fills the working copy from the view or, where that is sealed, by
+// reading and opening the row.
+func (st *state) loadData() {
+	st.data = make(map[string]json.RawMessage)
+	if !st.view.sealed() {
+		maps.Insert(st.data, st.view.values)
+		return
+	}
+	rec := st.rec
+	if rec == nil {
+		ctx := context.Background()
+		if st.r != nil {
+			ctx = st.r.Context()
+		}
+		var err error
+		if rec, err = st.m.store.Get(ctx, *st.tok.id()); err != nil {
+			st.broken = err
+			return
+		}
+	}
+	data, err := st.m.openData(rec, st.tok.secret())
+	if err != nil {
+		st.broken = err
+		return
+	}
+	st.data = data
+}
+
+// change records an op and applies it to the working copy, so that the request
+// reads its own writes.
+func (st *state) change(o op) error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.done {
+		return ErrCommitted
+	}
+	if st.data == nil {
+		st.loadData()
+	}
+	if st.broken != nil {
+		return st.broken
+	}
+	if err := applyOp(st.data, o, st.m.cfg.MaxData); err != nil {
+		return err
+	}
+	st.ops = append(st.ops, o)
+	st.changed.Store(true)
+	return nil
+}
+
+// commit saves what was recorded. After an error the changes are still recorded.
+func (st *state) commit(ctx context.Context) error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.done {
+		return ErrCommitted
+	}
+	return st.save(ctx)
+}
+
+// save is commit with the lock held.
+func (st *state) save(ctx context.Context) error {
+	if len(st.ops) == 0 {
+		return nil
+	}
+	if len(st.view) == 0 {
+		return st.m.createAnonymous(ctx, st)
+	}
+	rec, err := st.m.commits.apply(ctx, st.m, *st.tok.id(), st.tok.secret(), st.rec, st.ops)
+	if err != nil {
+		return err
+	}
+	st.ops = nil
+	return st.adopt(rec)
+}
+
+// adopt makes rec, which st.tok opens, what the request sees.
+func (st *state) adopt(rec *Record) error {
+	values, err := st.m.openData(rec, st.tok.secret())
+	if err != nil {
+		return err
+	}
+	v, err := newView(rec, st.tok.key, st.tok.mac(), values, false)
+	if err != nil {
+		return err
+	}
+	st.rec, st.view, st.seen, st.data = rec, v, micro(rec.LastSeenAt), nil
+	st.changed.Store(true)
+	return nil
+}
+
+// none makes the request see no session.
+func (st *state) none() {
+	st.rec, st.view, st.seen, st.ops, st.data, st.broken = nil, nil, 0, nil, nil, nil
+	st.changed.Store(true)
+}
+
+// setCookie puts the line into the response, in place of one set earlier in this request.
+func (st *state) setCookie(line string) {
+	if st.header == nil {
+		return
+	}
+	name := st.m.cookieName + "="
+	kept := st.header["Set-Cookie"][:0:0]
+	for _, l := range st.header["Set-Cookie"] {
+		if len(l) < len(name) || l[:len(name)] != name {
+			kept = append(kept, l)
+		}
+	}
+	st.header["Set-Cookie"] = append(kept, line)
+	if _, set := st.header["Cache-Control"]; !set {
+		st.header["Cache-Control"] = []string{"no-store"}
+	}
+}
