@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"encoding/json"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/latchkey-go/latchkey/audit"
@@ -25,6 +26,7 @@ type Manager struct {
 	commits    commits
 	touches    toucher
 	counters   counters
+	keysSeen   atomic.Uint64 // the keyring's version that the cache was filled under
 }
 
 // New checks cfg, reads what it needs from the store and starts the goroutine
@@ -147,7 +149,7 @@ func (m *Manager) find(ctx context.Context, st *state, req request) error {
 			if m.stale(&st.tok, now) {
 				m.resign(st, now)
 			}
-			m.counters.lookups[outcomeValid].Add(1)
+			m.counters.hit(&st.tok)
 			return m.filter(st)
 		}
 	}
@@ -170,8 +172,13 @@ func (m *Manager) find(ctx context.Context, st *state, req request) error {
 // hit judges by the cache. It only ever grants: whatever does not fit is a miss,
 // because another node may have renewed or touched the session since.
 func (m *Manager) hit(tok *token, now Moment, req request) (v view, seen int64, ok bool) {
+	if version := m.keys.Version(); version != m.keysSeen.Load() {
+		m.cache.Clear() // what was verified under other keys is to be verified again
+		m.keysSeen.Store(version)
+		return nil, 0, false
+	}
 	v, seen, ok = m.cache.Find(*tok.id(), now, req.within)
-	if !ok {
+	if !ok || len(v) < viewStrings {
 		return nil, 0, false
 	}
 	hash := tok.hash()
@@ -198,6 +205,7 @@ func (m *Manager) stale(tok *token, now Moment) bool {
 
 // miss judges the token by a fresh row. A token that is not genuine costs no trip.
 func (m *Manager) miss(ctx context.Context, st *state, now Moment, req request) error {
+	version := m.keys.Version()
 	if !st.tok.genuine(m.keys) {
 		return errInvalid(errForged)
 	}
@@ -207,6 +215,9 @@ func (m *Manager) miss(ctx context.Context, st *state, now Moment, req request) 
 			return errInvalid(errUnknown)
 		}
 		return unavailable(err)
+	}
+	if m.keys.Version() != version {
+		filling = Filling{Joined: filling.Joined}
 	}
 	if err := m.judge(ctx, st, rec, filling, now, req); err != errReread {
 		return err

@@ -74,7 +74,7 @@ func (m *Manager) Read(w http.ResponseWriter, r *http.Request) (Session, error) 
 	if m.cache != nil {
 		now := m.clock.Now()
 		if v, seen, ok := m.hit(&tok, now, m.request(r)); ok && !m.stale(&tok, now) {
-			m.counters.lookups[outcomeValid].Add(1)
+			m.counters.hit(&tok)
 			s := Session{v: v, seen: seen}
 			if m.cfg.Filter != nil && !m.cfg.Filter(s) {
 				return Session{}, nil

@@ -124,14 +124,14 @@ func (c *Cache) MaxValue() int { return c.maxValue }
 // it stays as it is for as long as the caller keeps it. Get allocates nothing and
 // takes no lock.
 func (c *Cache) Get(key *[16]byte) (value []byte, mark int64, ok bool) {
-	if e := c.find(key); e != nil {
-		return e.value(), e.mark.Load(), true
-	}
-	return nil, 0, false
+	// Small enough to be inlined, so that find is the only call.
+	value, mark, e := c.find(key)
+	return value, mark, e != nil
 }
 
-// find returns the entry of key and flags it used, or nil.
-func (c *Cache) find(key *[16]byte) *entry {
+// find returns the entry of key, its value and its mark, and flags it used. It
+// returns a nil entry if there is none.
+func (c *Cache) find(key *[16]byte) (value []byte, mark int64, e *entry) {
 	k0, k1 := halves(key)
 	h := c.seed.hash(k0, k1)
 	s := &c.shards[h>>tagBits&c.mask]
@@ -155,16 +155,17 @@ again:
 				// removed from the index before that.
 				goto again
 			}
-			if e := entryAt(base, locOff(loc)); e.k0 == k0 && e.k1 == k1 {
+			if e = entryAt(base, locOff(loc)); e.k0 == k0 && e.k1 == k1 {
 				// Checked first: an unconditional write would take the cache line
 				// from the other readers each time.
-				if e.meta.Load()&flagUsed == 0 {
+				meta := e.meta.Load()
+				if meta&flagUsed == 0 {
 					e.meta.Or(flagUsed)
 				}
-				return e
+				return e.bytes(meta), e.mark.Load(), e
 			}
 		} else if loc == locEmpty {
-			return nil
+			return nil, 0, nil
 		}
 	}
 }
@@ -193,7 +194,7 @@ func (c *Cache) PutFunc(key *[16]byte, size int, mark int64, fill func(dst []byt
 // that, or if nothing is held for key. It does not allocate, and locks only while the
 // entry is being moved.
 func (c *Cache) Advance(key *[16]byte, mark int64) {
-	e := c.find(key)
+	_, _, e := c.find(key)
 	if e == nil {
 		return
 	}
@@ -220,7 +221,7 @@ func (e *entry) advance(mark int64) {
 // Delete removes the entry of key and reports whether there was one. If there is
 // none it takes no lock, so that invalidations of what is not here are cheap.
 func (c *Cache) Delete(key *[16]byte) bool {
-	if c.find(key) == nil {
+	if _, _, e := c.find(key); e == nil {
 		return false
 	}
 	k0, k1 := halves(key)

@@ -149,17 +149,18 @@ func (h *hammer) read(seed uint64) {
 	}
 }
 
-// fillAndDrain makes the index grow and shrink, and chunks die.
+// fillAndDrain makes the index grow and shrink, and chunks die bit by bit. It goes
+// round twice at least, however short the rest is.
 func (h *hammer) fillAndDrain() {
 	const first, count = 1 << 20, 3000
 	value := make([]byte, 64)
-	for !h.stop.Load() {
-		for n := uint64(first); n < first+count && !h.stop.Load(); n++ {
-			key := testKey(n)
+	for round := 0; round < 2 || !h.stop.Load(); round++ {
+		for n := range uint64(count) {
+			key := testKey(first + n)
 			h.c.Put(&key, value, 1)
 		}
-		for n := uint64(first); n < first+count && !h.stop.Load(); n++ {
-			key := testKey(n)
+		for n := range uint64(count) {
+			key := testKey(first + n*977%count)
 			h.c.Delete(&key)
 		}
 	}

@@ -41,8 +41,11 @@ type entry struct {
 
 // value returns the bytes behind the header. Its capacity is its length, so an
 // append by the caller cannot reach the next entry.
-func (e *entry) value() []byte {
-	return unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(e), headerBytes)), int(e.meta.Load()>>lengthBits))
+func (e *entry) value() []byte { return e.bytes(e.meta.Load()) }
+
+// bytes is value for a caller that has loaded meta.
+func (e *entry) bytes(meta uint64) []byte {
+	return unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(e), headerBytes)), int(meta>>lengthBits))
 }
 
 // words returns how much of the chunk the entry takes.

@@ -50,7 +50,7 @@ type shard struct {
 	tail, next, open uint64
 
 	evictions, reinsertions, compactions, clears uint64
-	_                                            [64]byte
+	_                                            [24]byte
 }
 
 func (s *shard) init(sd seed, budget int64, chunkBytes int) {

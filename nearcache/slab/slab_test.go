@@ -117,6 +117,21 @@ func TestConfigDefaults(t *testing.T) {
 	}
 }
 
+// TestShardLayout: what readers load shares no cache line with what writers change.
+func TestShardLayout(t *testing.T) {
+	var s shard
+	if unsafe.Sizeof(uintptr(0)) != 8 {
+		t.Skip("sized for 64-bit platforms")
+	}
+	if at := unsafe.Offsetof(s.mu); at != 64 {
+		t.Errorf("the mutex is at %d", at)
+	}
+	// 8 spare bytes at the end: the allocator may put a header before the first shard.
+	if size, end := unsafe.Sizeof(s), unsafe.Offsetof(s.clears)+8; size%64 != 0 || size-end < 8 {
+		t.Errorf("the size is %d, %d of it used", size, end)
+	}
+}
+
 func TestBasics(t *testing.T) {
 	c := mustNew(t, Config{})
 	key, other := testKey(1), testKey(2)
