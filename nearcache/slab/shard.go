@@ -35,8 +35,7 @@ type shard struct {
 	info       []chunkInfo // parallel to ring
 	seed       seed
 	chunkWords uint32
-	budget     int64 // bound on held at any time
-	limit      int64 // bound on held outside of a reclamation: a chunk less
+	limit      int64 // bound on held: a chunk, for a reclamation to fill, below the shard's share
 
 	held    int64 // bytes: chunks, index, ring, this struct
 	written int64 // words filled in chunks
@@ -50,16 +49,15 @@ type shard struct {
 	tail, next, open uint64
 
 	evictions, reinsertions, compactions, clears uint64
-	_                                            [24]byte
+	_                                            [32]byte
 }
 
-func (s *shard) init(sd seed, budget int64, chunkBytes int) {
+func (s *shard) init(sd seed, share int64, chunkBytes int) {
 	s.seed = sd
 	s.chunkWords = uint32(chunkBytes / wordBytes)
-	s.budget = budget
-	s.limit = budget - int64(chunkBytes)
+	s.limit = share - int64(chunkBytes)
 	// The smallest chunk is one for a single big entry, half the usual size.
-	n := 1 << bits.Len64(uint64(budget/int64(chunkBytes/ownChunkFraction)))
+	n := 1 << bits.Len64(uint64(share/int64(chunkBytes/ownChunkFraction)))
 	s.ring = make([]chunkRef, n)
 	s.info = make([]chunkInfo, n)
 	s.reset()

@@ -100,17 +100,24 @@ func TestConfigRefused(t *testing.T) {
 }
 
 func TestConfigDefaults(t *testing.T) {
-	for _, bytes := range []int64{0, minMaxBytes, 1 << 20, 100 << 20} {
-		c := mustNew(t, Config{MaxBytes: bytes})
+	for _, cfg := range []Config{
+		{},
+		{MaxBytes: minMaxBytes},
+		{MaxBytes: minMaxBytes, Shards: 4}, // as thin as shards get
+		{MaxBytes: 2 << 20, Shards: 1, ChunkSize: maxChunkBytes},
+		{MaxBytes: 100 << 20, ChunkSize: minChunkBytes},
+		{Shards: 1},
+	} {
+		c := mustNew(t, cfg)
 		verify(t, c)
 		value := make([]byte, c.MaxValue())
 		for i := range uint64(40) {
 			key := testKey(i)
 			if !c.Put(&key, value, 1) {
-				t.Fatalf("MaxBytes %d: a value of MaxValue %d was refused", bytes, c.MaxValue())
+				t.Fatalf("%+v: a value of MaxValue %d was refused", cfg, c.MaxValue())
 			}
 			if got, _, ok := c.Get(&key); !ok || len(got) != c.MaxValue() {
-				t.Fatalf("MaxBytes %d: it is not held", bytes)
+				t.Fatalf("%+v: it is not held", cfg)
 			}
 		}
 		verify(t, c)
