@@ -129,7 +129,7 @@ func (m *Manager) signIn(ctx context.Context, st *state, in SignIn) error {
 
 // createAnonymous makes a session for a visitor whose first value is to be kept.
 func (m *Manager) createAnonymous(ctx context.Context, st *state) error {
-	if st.data == nil || len(st.data) == 0 {
+	if len(st.data) == 0 {
 		st.ops = nil // set and deleted again: nothing to keep
 		return nil
 	}

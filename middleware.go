@@ -93,9 +93,8 @@ func (m *Manager) Read(w http.ResponseWriter, r *http.Request) (Session, error) 
 	return Session{v: st.view, seen: st.seen}, nil
 }
 
-// Require lets only requests with a live session through to next, and answers
-// 401 to others. With signedIn, anonymous sessions do not count. It goes inside
-// Middleware.
+// Require lets only requests that are signed in through to next, and answers 401
+// to others; an anonymous session does not count. It goes inside Middleware.
 func (m *Manager) Require(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s, err := FromContext(r.Context())

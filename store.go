@@ -142,9 +142,9 @@ type Revocation struct {
 
 	// By and Reason are kept on the rows.
 	By, Reason string
-	// Event is the audit event. The store fills in its Time, and its Count for
-	// more than one session. It is recorded even if nothing was left to end,
-	// except for a revocation by ID.
+	// Event is the audit event. The store fills in its Time, its Count, and for a
+	// revocation by ID the identity of the row. It is recorded even if nothing was
+	// left to end, except for a revocation by ID.
 	Event audit.Event
 }
 

@@ -1,0 +1,48 @@
+# make test   everything, from a clean clone; installs what is missing on Debian
+# make help   the other targets
+
+GO      ?= go
+FUZZ    ?= 10000000x
+ROUNDS  ?= 50
+STATICCHECK = $(GO) tool -modfile=tools/go.mod staticcheck
+
+.PHONY: test help setup format vet lint race bench-build bench fuzz chaos build clean
+
+test: setup format vet lint race bench-build ## format, vet, staticcheck, tests under the race detector, benchmarks compiled
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## install what the tests need (Debian)
+	@scripts/setup
+
+format: ## fail if gofmt would change a file
+	@out=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "gofmt would change:"; echo "$$out"; exit 1; fi
+
+vet:
+	$(GO) vet ./...
+	cd bench && $(GO) vet ./...
+
+lint: ## staticcheck
+	$(STATICCHECK) ./...
+
+race: ## all tests, fuzz seeds and examples under the race detector
+	$(GO) test -race -timeout 12m ./...
+
+bench-build: ## compile the benchmarks without running them
+	cd bench && $(GO) test -run '^$$' ./...
+
+bench: ## run the benchmarks against the peers and print the table of docs/performance.md
+	cd bench && ./run
+
+fuzz: ## each fuzz target for FUZZ executions
+	scripts/fuzz $(FUZZ)
+
+chaos: ## the long runs: kill -9 under load, ROUNDS rounds
+	LATCHKEY_CHAOS_ROUNDS=$(ROUNDS) $(GO) test -race -count=1 -timeout 60m -run 'Chaos|KillNine' ./...
+
+build: ## the binary, in bin/
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/latchkey ./cmd/latchkey
+
+clean:
+	rm -rf bin bench/out
