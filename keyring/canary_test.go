@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -21,26 +22,40 @@ func canary() (b [KeySize]byte) {
 	return b
 }
 
-// leaks returns how (a part of) the canary shows in s, "" if it does not.
-func leaks(s string) string {
+// traces is every spelling of a part of the canary, in lower case, with its name.
+var traces = sync.OnceValue(func() map[string]string {
+	m := map[string]string{}
 	b := canary()
 	for i := 0; i+4 <= len(b); i++ {
 		part := b[i : i+4]
 		decimals := strings.Trim(fmt.Sprint(part), "[]")
 		for name, form := range map[string]string{
-			"raw":      string(part),
-			"hex":      hex.EncodeToString(part),
-			"decimal":  decimals,
-			"commas":   strings.ReplaceAll(decimals, " ", ", "),
-			"go":       strings.Trim(fmt.Sprintf("%#v", part), "[]byte{}"),
-			"spaced":   fmt.Sprintf("% x", part),
-			"compact":  strings.ReplaceAll(decimals, " ", ","),
-			"base64":   base64.RawURLEncoding.EncodeToString(b[i/3*3:][:3]) + base64.RawURLEncoding.EncodeToString(b[min(i/3*3+3, 29):][:3]),
-			"standard": base64.RawStdEncoding.EncodeToString(b[i/3*3:][:3]) + base64.RawStdEncoding.EncodeToString(b[min(i/3*3+3, 29):][:3]),
+			"raw":     string(part),
+			"hex":     hex.EncodeToString(part),
+			"spaced":  fmt.Sprintf("% x", part),
+			"go":      strings.Trim(fmt.Sprintf("%#v", part), "[]byte{}"),
+			"decimal": decimals,
+			"commas":  strings.ReplaceAll(decimals, " ", ", "),
+			"compact": strings.ReplaceAll(decimals, " ", ","),
 		} {
-			if strings.Contains(strings.ToLower(s), strings.ToLower(form)) {
-				return name
-			}
+			m[strings.ToLower(form)] = name
+		}
+	}
+	for _, e := range []*base64.Encoding{base64.RawURLEncoding, base64.RawStdEncoding} {
+		text := e.EncodeToString(b[:])
+		for i := 0; i+8 <= len(text); i++ {
+			m[strings.ToLower(text[i:i+8])] = "base64"
+		}
+	}
+	return m
+})
+
+// leaks returns how (a part of) the canary shows in s, "" if it does not.
+func leaks(s string) string {
+	s = strings.ToLower(s)
+	for form, name := range traces() {
+		if strings.Contains(s, form) {
+			return name
 		}
 	}
 	return ""

@@ -4,6 +4,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
+	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -45,8 +46,8 @@ var errArgument = errors.New("keyring: a secret or data key is nil")
 // WrapDataKey seals dataKey so that only whoever holds secret can open it, for
 // the session with the raw ID id. The result has [WrapSize] bytes; the package
 // comment gives the formula. The nonce comes from random, or from the system's
-// generator (inside the cryptographic module, as FIPS 140 wants it) when
-// random is nil; pass anything else in tests only.
+// generator (inside the cryptographic module, as FIPS 140 wants it) when random
+// is nil or rand.Reader; pass anything else in tests only.
 func WrapDataKey(secret *[SecretSize]byte, id [SessionIDSize]byte, dataKey *[DataKeySize]byte, random io.Reader) ([]byte, error) {
 	if secret == nil || dataKey == nil {
 		return nil, errArgument
@@ -132,7 +133,7 @@ func seal(key []byte, label string, id [SessionIDSize]byte, plaintext []byte, ra
 		return nil, fmt.Errorf("keyring: seal: %w", err)
 	}
 	out := make([]byte, 0, len(plaintext)+SealOverhead)
-	if random == nil {
+	if random == nil || random == rand.Reader {
 		gcm, err := cipher.NewGCMWithRandomNonce(block)
 		if err != nil {
 			return nil, fmt.Errorf("keyring: seal: %w", err)

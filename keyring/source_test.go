@@ -187,6 +187,24 @@ func TestPublish(t *testing.T) {
 	}
 }
 
+// TestReplaceFails: a change that cannot be made is an error and leaves nothing.
+func TestReplaceFails(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keys")
+	if err := os.MkdirAll(filepath.Join(path, "full"), 0o700); err != nil { // not to be renamed onto
+		t.Fatal(err)
+	}
+	old, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = replaceFile(path, goodText, old)
+	wantError(t, err, KindIO, "cannot replace: ")
+	if strings.Count(err.Error(), path) != 1 || errors.Unwrap(err) == nil {
+		t.Errorf("the error is %q, of %v", err, errors.Unwrap(err))
+	}
+	noLeftovers(t, path)
+}
+
 func TestSources(t *testing.T) {
 	t.Setenv("KEYRING_GOOD", strings.ReplaceAll(goodText, "\n", ";"))
 	t.Setenv("KEYRING_BAD", header+"; 1 2 3")

@@ -2,6 +2,7 @@ package keyring_test
 
 import (
 	"bytes"
+	"crypto/fips140"
 	"encoding/hex"
 	"encoding/json"
 	"os"
@@ -110,21 +111,24 @@ func TestSealVectors(t *testing.T) {
 	for _, v := range loadVectors(t).Seal {
 		t.Run(v.Name, func(t *testing.T) {
 			secret, id, dataKey := [32]byte(v.Secret), [16]byte(v.ID), [32]byte(v.DataKey)
-			wrap, err := keyring.WrapDataKey(&secret, id, &dataKey, bytes.NewReader(v.WrapNonce))
-			if err != nil || !bytes.Equal(wrap, v.Wrap) {
-				t.Errorf("WrapDataKey = %x, %v; want %x", wrap, err, v.Wrap)
-			}
 			key, err := keyring.UnwrapDataKey(&secret, id, v.Wrap)
 			if err != nil || key != dataKey {
 				t.Errorf("UnwrapDataKey = %x, %v; want %x", key, err, dataKey)
 			}
-			data, err := keyring.SealData(&dataKey, id, v.Plaintext, bytes.NewReader(v.DataNonce))
-			if err != nil || !bytes.Equal(data, v.Data) {
-				t.Errorf("SealData = %x, %v; want %x", data, err, v.Data)
-			}
 			plain, err := keyring.OpenData(&dataKey, id, v.Data)
 			if err != nil || plain == nil || !bytes.Equal(plain, v.Plaintext) {
 				t.Errorf("OpenData = %x, %v; want %x", plain, err, v.Plaintext)
+			}
+			if fips140.Enforced() {
+				return // which forbids nonces of one's own, so there is nothing to compare
+			}
+			wrap, err := keyring.WrapDataKey(&secret, id, &dataKey, bytes.NewReader(v.WrapNonce))
+			if err != nil || !bytes.Equal(wrap, v.Wrap) {
+				t.Errorf("WrapDataKey = %x, %v; want %x", wrap, err, v.Wrap)
+			}
+			data, err := keyring.SealData(&dataKey, id, v.Plaintext, bytes.NewReader(v.DataNonce))
+			if err != nil || !bytes.Equal(data, v.Data) {
+				t.Errorf("SealData = %x, %v; want %x", data, err, v.Data)
 			}
 		})
 	}
