@@ -1,12 +1,15 @@
 package keyring
 
 import (
+	"bytes"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -249,6 +252,10 @@ func TestMain(m *testing.M) {
 	case "":
 		os.Exit(m.Run())
 	case "open":
+		// Started processes wait here, so that they go on together.
+		if _, err = io.Copy(os.Stdout, os.Stdin); err != nil {
+			break
+		}
 		var r *Ring
 		if r, err = Open(path, Options{CreateIfMissing: true}); err == nil {
 			mac, _ := r.MAC(1, PurposeToken, nil)
@@ -270,22 +277,57 @@ func TestMain(m *testing.M) {
 func TestConcurrentCreation(t *testing.T) {
 	for range 3 {
 		path := filepath.Join(t.TempDir(), "keys")
-		macs := make([]string, 4)
-		var wg sync.WaitGroup
+		var processes [4]*exec.Cmd
+		var gates [len(processes)]io.WriteCloser
+		var macs [len(processes)]bytes.Buffer
+		for i := range processes {
+			c := helper(t, "open", path)
+			c.Stdout = &macs[i]
+			gate, err := c.StdinPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Start(); err != nil {
+				t.Fatal(err)
+			}
+			processes[i], gates[i] = c, gate
+		}
+		for _, gate := range gates {
+			gate.Close()
+		}
+		for _, c := range processes {
+			if err := c.Wait(); err != nil {
+				t.Error(err)
+			}
+		}
 		for i := range macs {
+			if macs[i].Len() != 16 || macs[i].String() != macs[0].String() {
+				t.Fatalf("the processes read different keys: %x and %x", macs[i].Bytes(), macs[0].Bytes())
+			}
+		}
+		noLeftovers(t, path)
+	}
+}
+
+// TestOneCreation: of callers that make the same keyring at once one succeeds.
+func TestOneCreation(t *testing.T) {
+	for range 10 {
+		path := filepath.Join(t.TempDir(), "keys")
+		var made atomic.Int32
+		var wg sync.WaitGroup
+		for range 8 {
 			wg.Go(func() {
-				out, err := helper(t, "open", path).Output()
-				if err != nil {
+				switch _, err := Create(path, Options{}); {
+				case err == nil:
+					made.Add(1)
+				case !IsKind(err, KindExists):
 					t.Error(err)
 				}
-				macs[i] = string(out)
 			})
 		}
 		wg.Wait()
-		for _, m := range macs {
-			if len(m) != 16 || m != macs[0] {
-				t.Fatalf("the processes read different keys: %q", macs)
-			}
+		if made.Load() != 1 {
+			t.Fatalf("%d callers made the keyring", made.Load())
 		}
 		noLeftovers(t, path)
 	}
