@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	ncruces "github.com/ncruces/go-sqlite3"
@@ -214,7 +215,7 @@ func (n *ncrucesConn) prepare(q string) (stmt, error) {
 
 // close closes the statements too, which SQLite asks for.
 func (n *ncrucesConn) close() error {
-	for s := range n.c.Stmts() {
+	for _, s := range slices.Collect(n.c.Stmts()) {
 		s.Close()
 	}
 	return n.c.Close()

@@ -28,7 +28,7 @@ type layout struct {
 	audit string
 
 	pageSize   int // 0: 4096
-	checkpoint int // pages of log after which a checkpoint runs; 0: 1000
+	checkpoint int // pages of log after which a checkpoint runs; 0: 16000
 	unsorted   bool
 	hasty      bool // do not wait for callers about to ask
 	background bool // the log is moved by another connection
@@ -79,9 +79,7 @@ type writer struct {
 	session, event       stmt
 	bySubject, bySID     stmt
 	foldSubject, foldSID *tiers
-	textSubject          stmt
-	sessions             int64
-	groups, grouped_     int
+	groups, members      int // committed
 
 	mover  conn // moves the log
 	moved  chan error
@@ -94,7 +92,7 @@ func (l layout) open(tb testing.TB, d driver, path string) *writer {
 	c, err := d.open(path)
 	must(tb, err)
 	w := &writer{layout: l, c: c}
-	must(tb, c.script(fmt.Sprintf("PRAGMA busy_timeout=5000; PRAGMA synchronous=FULL; PRAGMA cache_size=-65536; PRAGMA wal_autocheckpoint=%d;", cmp.Or(l.checkpoint, 1000))))
+	must(tb, c.script(fmt.Sprintf("PRAGMA busy_timeout=5000; PRAGMA synchronous=FULL; PRAGMA cache_size=-65536; PRAGMA wal_autocheckpoint=%d;", cmp.Or(l.checkpoint, 16000))))
 	if l.background {
 		w.mover, err = d.open(path)
 		must(tb, err)
@@ -104,6 +102,17 @@ func (l layout) open(tb testing.TB, d driver, path string) *writer {
 	}
 	w.prepare(tb)
 	return w
+}
+
+// close closes the connections.
+func (w *writer) close() error {
+	if w.moving {
+		<-w.moved
+	}
+	if w.mover != nil {
+		w.mover.close()
+	}
+	return w.c.close()
 }
 
 func (w *writer) prepare(tb testing.TB) {
