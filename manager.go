@@ -269,13 +269,15 @@ func (m *Manager) accept(ctx context.Context, st *state, rec *Record, filling Fi
 	if req.rotate && m.rotationDue(micro(rec.RotatedAt), us) {
 		return m.rotate(ctx, st, rec, now)
 	}
-	values, err := m.openData(rec, st.tok.secret())
-	if err != nil {
-		return err
-	}
-	sealed := m.cfg.SealedCache && len(rec.Data) > 0
-	if sealed {
-		values = nil
+	// Without a cache the row is at hand when a value is first asked for, and most
+	// requests ask for none.
+	sealed := len(rec.Data) > 0 && (m.cache == nil || m.cfg.SealedCache)
+	var values map[string]json.RawMessage
+	if !sealed {
+		var err error
+		if values, err = m.openData(rec, st.tok.secret()); err != nil {
+			return err
+		}
 	}
 	v, err := newView(rec, st.tok.key, st.tok.mac(), values, sealed)
 	if err != nil {

@@ -57,7 +57,7 @@ func (c *requestContext) Value(key any) any {
 
 // Read looks the session of a request up without copying its context or wrapping
 // its writer: for a session in the cache it allocates nothing. The Session can
-// only be read; changes answer ErrReadOnly. A cookie that is due (after a change
+// only be read; changes are errors. A cookie that is due (after a change
 // of keys, or a rotation) is set on w, so call it before the first write.
 //
 // Without a session it returns one that is not Live and no error; the error is of
@@ -73,7 +73,7 @@ func (m *Manager) Read(w http.ResponseWriter, r *http.Request) (Session, error) 
 	}
 	if m.cache != nil {
 		now := m.clock.Now()
-		if v, seen, ok := m.hit(&tok, now, m.request(r)); ok && !m.stale(&tok, now) {
+		if v, seen, ok := m.hit(&tok, now, m.request(r)); ok && !v.sealed() && !m.stale(&tok, now) {
 			m.counters.hit(&tok)
 			s := Session{v: v, seen: seen}
 			if m.cfg.Filter != nil && !m.cfg.Filter(s) {
@@ -90,7 +90,11 @@ func (m *Manager) Read(w http.ResponseWriter, r *http.Request) (Session, error) 
 		}
 		return Session{}, err
 	}
-	return Session{v: st.view, seen: st.seen}, nil
+	if !st.view.sealed() {
+		return Session{v: st.view, seen: st.seen}, nil
+	}
+	st.done = true // its data can be opened, not changed
+	return Session{v: st.view, seen: st.seen, st: st}, nil
 }
 
 // Require lets only requests that are signed in through to next, and answers 401
