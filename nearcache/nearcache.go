@@ -212,7 +212,7 @@ func (c *Cache) deliver(b latchkey.Batch) {
 	c.stats.invalidations.Add(uint64(len(b.IDs)))
 	if b.Sent != (latchkey.Moment{}) {
 		sent := b.Sent
-		if last := c.lease.Load(); last == nil || sent.Mono > last.Mono {
+		if last := c.lease.Load(); last == nil || sent.Mono >= last.Mono {
 			c.lease.Store(&sent)
 		}
 	}
@@ -224,12 +224,17 @@ func (c *Cache) Staleness() time.Duration { return c.staleness }
 // Find implements latchkey.Cache.
 func (c *Cache) Find(id latchkey.ID, now latchkey.Moment, within time.Duration) (view []byte, touched int64, ok bool) {
 	sent := c.lease.Load()
-	if sent == nil || within <= 0 || now.Mono-sent.Mono > int64(within) || now.Wall-sent.Wall > int64(within) ||
-		sent.Wall-now.Wall > int64(within) {
+	if sent == nil || within <= 0 || age(sent, now) > within {
 		c.stats.lapses.Add(1)
 		return nil, 0, false
 	}
 	return c.entries.Get((*[16]byte)(&id))
+}
+
+// age is how long ago a proof was sent, by the clock that says the most. A wall
+// clock that was set back counts like one that was set forth.
+func age(sent *latchkey.Moment, now latchkey.Moment) time.Duration {
+	return time.Duration(max(now.Mono-sent.Mono, now.Wall-sent.Wall, sent.Wall-now.Wall))
 }
 
 // Fill implements latchkey.Cache.
@@ -296,14 +301,14 @@ type Stats struct {
 	LeaseAge                 time.Duration
 }
 
-// Stats returns the totals. LeaseAge is negative when there is no lease.
+// Stats returns the totals. LeaseAge is negative before the first proof.
 func (c *Cache) Stats() Stats {
 	e := c.entries.Stats()
 	s := Stats{Entries: e.Entries, Bytes: e.Bytes, MaxBytes: e.MaxBytes, Evictions: e.Evictions,
 		Trips: c.stats.trips.Load(), Joined: c.stats.joined.Load(), LateFills: c.stats.lateFills.Load(), Lapses: c.stats.lapses.Load(),
 		Invalidations: c.stats.invalidations.Load(), FeedBreaks: c.stats.breaks.Load(), LeaseAge: -1}
 	if sent := c.lease.Load(); sent != nil {
-		s.LeaseAge = time.Duration(c.clock.Now().Mono - sent.Mono)
+		s.LeaseAge = age(sent, c.clock.Now())
 	}
 	return s
 }

@@ -3,6 +3,7 @@ package slab
 import (
 	"encoding/binary"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -104,13 +105,15 @@ type hammer struct {
 	hits   atomic.Int64
 }
 
-// write makes the steps of its share of the keys.
+// write makes the steps of its share of the keys, and more of them on a machine so
+// busy that the readers have seen nothing yet.
 func (h *hammer) write(first, stride uint64) {
 	steps := int64(3000)
 	if testing.Short() || underRace {
 		steps = 500
 	}
-	for step := int64(1); step <= steps; step++ {
+	for step := int64(1); step <= steps || h.hits.Load() < 100 && step < 200*steps; step++ {
+		runtime.Gosched()
 		for n := first; n < hammerKeys; n += stride {
 			key, hist := h.keyOf(n), &h.keys[n]
 			hist.begun.Store(step)
@@ -218,6 +221,52 @@ func TestAdvanceIsNotLost(t *testing.T) {
 	if st := c.Stats(); st.Compactions < 10 {
 		t.Errorf("little was moved: %+v", st)
 	}
+}
+
+// TestAdvanceDuringMove plays the one order of events that TestAdvanceIsNotLost may
+// not meet: the mark is raised at the old place after it was copied to the new one.
+func TestAdvanceDuringMove(t *testing.T) {
+	c := mustNew(t, Config{MaxBytes: minMaxBytes, Shards: 1})
+	key := testKey(1)
+	c.Put(&key, []byte("value"), 1)
+	s := &c.shards[0]
+	k0, k1 := halves(&key)
+	h := c.seed.hash(k0, k1)
+
+	s.mu.Lock()
+	at, _ := s.slotFor(h, k0, k1)
+	loc := s.index.Load().slots[at].Load()
+	old := s.entryOf(loc)
+	old.meta.Or(flagFrozen)
+	returned := make(chan struct{})
+	go func() {
+		c.Advance(&key, 100)
+		close(returned)
+	}()
+	for old.mark.Load() != 100 {
+		runtime.Gosched()
+	}
+	select {
+	case <-returned:
+		t.Error("Advance did not wait for the move")
+	default:
+	}
+	old.mark.Store(1) // so this is what is copied
+	old.meta.And(^uint64(flagFrozen))
+	s.move(at, h, old, old.words(), flagUsed)
+	s.bury(loc)
+	if old.meta.Load()&flagFrozen == 0 {
+		t.Error("a moved entry is not marked so")
+	}
+	s.mu.Unlock()
+	<-returned
+	if value, mark, ok := c.Get(&key); !ok || mark != 100 || string(value) != "value" {
+		t.Errorf("after the move: %q, %d, %v", value, mark, ok)
+	}
+	if _, _, e := c.find(&key); e == old || e.meta.Load()&flagFrozen != 0 {
+		t.Error("the entry was not moved, or is still marked so")
+	}
+	verify(t, c)
 }
 
 // TestClearDuringPuts: after Clear returns, nothing put before it began is left.

@@ -195,6 +195,21 @@ func TestDeadBytes(t *testing.T) {
 	}
 }
 
+// TestDeadChunkGoesAtOnce: a chunk does not wait for others to have dead entries too.
+func TestDeadChunkGoesAtOnce(t *testing.T) {
+	c := mustNew(t, Config{MaxBytes: 1 << 20, Shards: 1, ChunkSize: 16 << 10})
+	before := c.Stats().Bytes
+	key := testKey(1)
+	c.Put(&key, make([]byte, 10<<10), 1)
+	if c.Stats().Bytes < before+10<<10 {
+		t.Fatalf("holds %d bytes more", c.Stats().Bytes-before)
+	}
+	c.Delete(&key)
+	if after := c.Stats().Bytes; after != before {
+		t.Errorf("%d bytes left", after-before)
+	}
+}
+
 // lru is an exact one, of a number of entries.
 type lru struct {
 	size  int
