@@ -79,6 +79,7 @@ func TestHammer(t *testing.T) {
 				others.Go(func() {
 					for !h.stop.Load() {
 						h.c.Clear()
+						runtime.Gosched()
 					}
 				})
 			}
@@ -112,8 +113,7 @@ func (h *hammer) write(first, stride uint64) {
 	if testing.Short() || underRace {
 		steps = 500
 	}
-	for step := int64(1); step <= steps || h.hits.Load() < 100 && step < 200*steps; step++ {
-		runtime.Gosched()
+	for step := int64(1); step <= steps || h.hits.Load() < 100 && step < 20*steps; step++ {
 		for n := first; n < hammerKeys; n += stride {
 			key, hist := h.keyOf(n), &h.keys[n]
 			hist.begun.Store(step)
@@ -129,7 +129,10 @@ func (h *hammer) write(first, stride uint64) {
 
 func (h *hammer) read(seed uint64) {
 	rng := rand.New(rand.NewPCG(seed, 1))
-	for !h.stop.Load() {
+	for i := 0; !h.stop.Load(); i++ {
+		if i%64 == 0 {
+			runtime.Gosched() // with few cores, readers that spin starve the writers
+		}
 		n := rng.Uint64N(hammerKeys)
 		key, hist := h.keyOf(n), &h.keys[n]
 		done := hist.done.Load()
