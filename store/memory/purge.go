@@ -66,7 +66,7 @@ func (s *Store) pick(p *latchkey.Purge) []*row {
 	}
 	if !p.EndedBefore.IsZero() {
 		for _, r := range s.rows {
-			if r.rec.Identity() != p.Erase && s.purgeable(r, p, now) {
+			if !erases(p, r) && s.purgeable(r, p, now) {
 				picked = append(picked, r)
 			}
 		}
@@ -74,13 +74,15 @@ func (s *Store) pick(p *latchkey.Purge) []*row {
 	return picked
 }
 
+// erases reports whether a row is of the identity to erase. Nobody's are not.
+func erases(p *latchkey.Purge, r *row) bool {
+	return !p.Erase.IsZero() && r.rec.Identity() == p.Erase
+}
+
 // purgeable reports whether a row is to go: it is of the identity to erase, or it
 // has ended before the bound. A bound in the future spares what is live.
 func (s *Store) purgeable(r *row, p *latchkey.Purge, now time.Time) bool {
-	if !p.Erase.IsZero() && r.rec.Identity() == p.Erase {
-		return true
-	}
-	return !p.EndedBefore.IsZero() && s.state(r, now) != latchkey.Live && s.endedAt(r).Before(p.EndedBefore)
+	return erases(p, r) || !p.EndedBefore.IsZero() && s.state(r, now) != latchkey.Live && s.endedAt(r).Before(p.EndedBefore)
 }
 
 // finishPurge removes old events and the erased name, and records the purge.

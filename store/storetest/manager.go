@@ -1,0 +1,5 @@
+package storetest
+
+import "testing"
+
+func testManager(t *testing.T, h Harness) {}
