@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/nearcache"
 	"github.com/latchkey-go/latchkey/server/page"
 )
 
@@ -23,17 +24,9 @@ type Config struct {
 	// Counter counts sessions for the status page: the store, where it can. Unset,
 	// the page says that this store does not count.
 	Counter latchkey.Counter
-	// Cache tells of the near cache for the status page. Unset, the page leaves it
-	// out. It is called by several goroutines at once.
-	Cache func() CacheStats
-}
-
-// CacheStats are the near cache's totals since it was made.
-type CacheStats struct {
-	// Hits and Misses count what was asked of it.
-	Hits, Misses uint64
-	// Entries is how many sessions it holds now.
-	Entries int
+	// CacheStats reads the near cache, where there is one, for the status page. It is
+	// called by several goroutines at once.
+	CacheStats func() nearcache.Stats
 }
 
 // Console serves the pages. It is safe for concurrent use.
@@ -41,7 +34,7 @@ type Console struct {
 	m       *latchkey.Manager
 	site    *page.Site
 	counter latchkey.Counter
-	cache   func() CacheStats
+	cache   func() nearcache.Stats
 	account *page.Page
 	status  *page.Page
 
@@ -61,7 +54,7 @@ func New(cfg Config) (*Console, error) {
 	if len(problems) > 0 {
 		return nil, &latchkey.Error{Code: latchkey.CodeInvalidRequest, Message: "console: configuration", Fields: problems}
 	}
-	c := &Console{m: cfg.Manager, site: cfg.Site, counter: cfg.Counter, cache: cfg.Cache}
+	c := &Console{m: cfg.Manager, site: cfg.Site, counter: cfg.Counter, cache: cfg.CacheStats}
 	var err error
 	if c.account, err = cfg.Site.Page(templates, "templates/account.html"); err != nil {
 		return nil, err
@@ -72,7 +65,7 @@ func New(cfg Config) (*Console, error) {
 	return c, nil
 }
 
-// Register adds the routes below the site's prefix:
+// Register adds the routes, without the site's prefix:
 //
 //	GET  /                           leads to the account page
 //	GET  /account                    the visitor's sessions
@@ -90,7 +83,7 @@ func New(cfg Config) (*Console, error) {
 // (see [Passive]).
 func (c *Console) Register(mux *http.ServeMux) {
 	handle := func(method, path string, h page.SessionHandler) {
-		mux.Handle(method+" "+c.site.Path(path), c.site.WithSession(c.m, c.signedIn(h)))
+		mux.Handle(method+" "+path, c.site.WithSession(c.m, c.signedIn(h)))
 	}
 	handle("GET", "/{$}", c.showRoot)
 	handle("GET", "/account", c.showAccount)
@@ -98,6 +91,10 @@ func (c *Console) Register(mux *http.ServeMux) {
 	handle("POST", "/account/revoke-others", c.endOthers)
 	handle("GET", "/status", c.showStatus)
 }
+
+// Paths lists what [Console.Register] answers to, as patterns without method, for
+// mounting the mux in another one.
+func (c *Console) Paths() []string { return []string{"/{$}", "/account", "/account/", "/status"} }
 
 // Passive tells the requests that the status page makes by itself: it fits
 // latchkey.Config.Passive, alone or joined with the program's own rule. Only
@@ -124,8 +121,8 @@ func (c *Console) signedIn(h page.SessionHandler) page.SessionHandler {
 // returnTo is the page to come back to after signing in. The account page is where
 // a sign-in leads anyway; queries hold only messages and the refresh.
 func (c *Console) returnTo(r *http.Request) string {
-	if status := c.site.Path("/status"); r.URL.Path == status {
-		return status
+	if r.URL.Path == "/status" {
+		return c.site.Path("/status")
 	}
 	return c.site.Path("/account")
 }

@@ -3,6 +3,8 @@ package console
 import (
 	"testing"
 	"time"
+
+	"github.com/latchkey-go/latchkey"
 )
 
 func TestRelative(t *testing.T) {
@@ -46,6 +48,25 @@ func TestNumbers(t *testing.T) {
 	}{{0, 0, "–"}, {1, 0, "100.0 %"}, {0, 1, "0.0 %"}, {2, 1, "66.7 %"}, {1<<64 - 1, 1<<64 - 1, "50.0 %"}} {
 		if got := percent(tc.hits, tc.misses); got != tc.want {
 			t.Errorf("%d of %d: %q, want %q", tc.hits, tc.misses, got, tc.want)
+		}
+	}
+}
+
+func TestSize(t *testing.T) {
+	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1 << 10: "1 KiB", 1<<20 - 1: "1023 KiB", 5 << 20: "5 MiB", 3 << 30: "3 GiB", 1 << 42: "4,096 GiB"} {
+		if got := size(n); got != want {
+			t.Errorf("%d: %q, want %q", n, got, want)
+		}
+	}
+}
+
+func TestHits(t *testing.T) {
+	for _, tc := range []struct {
+		st   latchkey.Stats
+		want uint64
+	}{{latchkey.Stats{}, 0}, {latchkey.Stats{Valid: 100, Ended: 50, Loads: 60}, 90}, {latchkey.Stats{Valid: 1, Loads: 3, Invalid: 2}, 0}} {
+		if got := hits(tc.st); got != tc.want {
+			t.Errorf("%+v: %d, want %d", tc.st, got, tc.want)
 		}
 	}
 }

@@ -75,7 +75,7 @@ func (c *Console) showStatus(w http.ResponseWriter, r *http.Request, s latchkey.
 	}
 	if c.cache != nil {
 		cs := c.cache()
-		v.Cache = []figure{{"Answered from memory", percent(cs.Hits, cs.Misses)}, {"Sessions in memory", number(cs.Entries)}}
+		v.Cache = []figure{{"Answered from memory", percent(hits(st), st.Loads)}, {"Sessions in memory", number(cs.Entries)}, {"Memory in use", size(cs.Bytes)}}
 	}
 	out := page.View{Title: "Status", User: display(s), Current: "/status"}
 	v.Other = c.site.Path("/status")
@@ -106,8 +106,26 @@ func (c *Console) count(ctx context.Context, now time.Time) (latchkey.Counts, er
 // countTimeout bounds how long a status page waits for the store.
 const countTimeout = 2 * time.Second
 
+// hits is how many lookups needed no trip to the store. Invalid tokens are left out:
+// most are refused before anything is asked.
+func hits(st latchkey.Stats) uint64 {
+	answered := st.Valid + st.Ended + st.Unavailable
+	return answered - min(st.Loads, answered)
+}
+
+// size writes a number of bytes in the unit that suits it.
+func size(bytes int64) string {
+	for _, unit := range []string{"B", "KiB", "MiB"} {
+		if bytes < 1<<10 {
+			return strconv.FormatInt(bytes, 10) + " " + unit
+		}
+		bytes >>= 10
+	}
+	return number(bytes) + " GiB"
+}
+
 // number writes a count with its digits in groups of three.
-func number[N int | uint64](n N) string {
+func number[N int | int64 | uint64](n N) string {
 	digits := strconv.FormatUint(uint64(max(n, 0)), 10)
 	var out []byte
 	for i := range len(digits) {

@@ -70,15 +70,19 @@ func New(cfg Config) (*Login, error) {
 	return l, nil
 }
 
-// Register adds GET and POST /login below the site's prefix. The handlers find the
-// session in the request's context when the mux is served inside the Manager's
+// Register adds GET and POST /login, without the site's prefix. The handlers find
+// the session in the request's context when the mux is served inside the Manager's
 // middleware, and look it up themselves otherwise.
 //
 // Protection from cross-origin forms is the caller's: wrap the mux in package csrf.
 func (l *Login) Register(mux *http.ServeMux) {
-	mux.Handle("GET "+l.site.Path("/login"), l.site.WithSession(l.m, l.show))
-	mux.Handle("POST "+l.site.Path("/login"), l.site.WithSession(l.m, l.submit))
+	mux.Handle("GET /login", l.site.WithSession(l.m, l.show))
+	mux.Handle("POST /login", l.site.WithSession(l.m, l.submit))
 }
+
+// Paths lists what [Login.Register] answers to, as patterns without method, for
+// mounting the mux in another one.
+func (l *Login) Paths() []string { return []string{"/login"} }
 
 // form is the page's data: what was filled in, and what is wrong with it.
 type form struct {

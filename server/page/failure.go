@@ -69,7 +69,7 @@ func (s *Site) WriteErrorAs(w http.ResponseWriter, r *http.Request, err error, u
 	if f.retry {
 		f.Again = s.Path("/account")
 		if r.Method == http.MethodGet || r.Method == http.MethodHead {
-			f.Again = r.URL.RequestURI()
+			f.Again = ReturnPath(r.RequestURI, f.Again) // r.URL may be without the prefix
 		}
 	}
 	if f.Status == http.StatusServiceUnavailable {

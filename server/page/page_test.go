@@ -62,13 +62,13 @@ func TestStaticFilesAreImmutable(t *testing.T) {
 				t.Fatalf("path %q", path)
 			}
 			w := httptest.NewRecorder()
-			mux.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+			http.StripPrefix(prefix, mux).ServeHTTP(w, httptest.NewRequest("GET", path, nil))
 			if w.Code != http.StatusOK || w.Body.Len() == 0 || w.Header().Get("Content-Type") != kind.contentType ||
 				w.Header().Get("Cache-Control") != "public, max-age=31536000, immutable" || w.Header().Get("X-Content-Type-Options") != "nosniff" {
 				t.Errorf("%s: status %d, headers %v", path, w.Code, w.Header())
 			}
 			w = httptest.NewRecorder()
-			mux.ServeHTTP(w, httptest.NewRequest("GET", strings.Replace(path, ".", ".0", 1), nil))
+			http.StripPrefix(prefix, mux).ServeHTTP(w, httptest.NewRequest("GET", strings.Replace(path, ".", ".0", 1), nil))
 			if w.Code != http.StatusNotFound || w.Header().Get("Cache-Control") != "no-store" {
 				t.Errorf("another hash: status %d, headers %v", w.Code, w.Header())
 			}

@@ -17,9 +17,12 @@ import (
 type Config struct {
 	_ [0]func() // no unkeyed literals, no comparison
 
-	// Prefix is the path below which the pages are mounted, such as "/auth", for use
-	// on a host that serves something else too. "" is the root. It begins with a
+	// Prefix is the path below which browsers find the pages, such as "/auth", for
+	// use on a host that serves something else too. "" is the root. It begins with a
 	// slash, does not end with one, and each segment is letters, digits and "-._~".
+	//
+	// It stands in what the pages link to. The handlers see paths without it: mount
+	// them by [http.StripPrefix].
 	Prefix string
 }
 
@@ -87,14 +90,18 @@ func validPrefix(s string) bool {
 	return true
 }
 
-// Path returns where a page is mounted: the prefix and then path, which begins with
-// a slash.
+// Path returns where browsers find a page: the prefix and then path, which begins
+// with a slash.
 func (s *Site) Path(path string) string { return s.prefix + path }
 
-// Register adds the routes of the static files.
+// Register adds the routes of the static files, without the prefix.
 func (s *Site) Register(mux *http.ServeMux) {
-	mux.HandleFunc("GET "+s.Path("/static/{file}"), s.serveAsset)
+	mux.HandleFunc("GET /static/{file}", s.serveAsset)
 }
+
+// Paths lists what [Site.Register] answers to, as patterns without method, for
+// mounting the mux in another one.
+func (s *Site) Paths() []string { return []string{"/static/"} }
 
 // Page is a parsed page. Render it with [Site.Render].
 type Page struct{ t *template.Template }

@@ -17,6 +17,7 @@ import (
 	"github.com/latchkey-go/latchkey/csrf"
 	"github.com/latchkey-go/latchkey/keyring"
 	"github.com/latchkey-go/latchkey/latchkeytest"
+	"github.com/latchkey-go/latchkey/nearcache"
 	"github.com/latchkey-go/latchkey/server/console"
 	"github.com/latchkey-go/latchkey/server/login"
 	"github.com/latchkey-go/latchkey/server/page"
@@ -36,8 +37,8 @@ type Options struct {
 	// Counter replaces the store as what counts; NoCounter leaves it out.
 	Counter   latchkey.Counter
 	NoCounter bool
-	// Cache is passed to the console.
-	Cache func() console.CacheStats
+	// NearCache puts the near cache before the store.
+	NearCache bool
 	// NoLogin leaves the sign-in page without any way to sign in.
 	NoLogin bool
 }
@@ -78,6 +79,14 @@ func New(t testing.TB, o Options) *Site {
 	if o.Change != nil {
 		o.Change(&cfg)
 	}
+	var cacheStats func() nearcache.Stats
+	if o.NearCache {
+		cache, err := nearcache.New(nearcache.Config{Store: store, Staleness: time.Second, Clock: clock})
+		check(err)
+		cache.Start()
+		t.Cleanup(cache.Stop)
+		cfg.Cache, cacheStats = cache, cache.Stats
+	}
 	m, err := latchkey.New(cfg)
 	check(err)
 	counter := o.Counter
@@ -86,7 +95,7 @@ func New(t testing.TB, o Options) *Site {
 	}
 	in, err := login.New(login.Config{Manager: m, Site: site, DangerouslyDemo: !o.NoLogin})
 	check(err)
-	pages, err := console.New(console.Config{Manager: m, Site: site, Counter: counter, Cache: o.Cache})
+	pages, err := console.New(console.Config{Manager: m, Site: site, Counter: counter, CacheStats: cacheStats})
 	check(err)
 	protection, err := csrf.New(csrf.Config{CookieName: "session", OnError: site.WriteError})
 	check(err)
@@ -94,14 +103,14 @@ func New(t testing.TB, o Options) *Site {
 	site.Register(mux)
 	in.Register(mux)
 	pages.Register(mux)
-	mux.Handle("POST "+site.Path("/logout"), site.WithSession(m, func(w http.ResponseWriter, r *http.Request, s latchkey.Session) {
+	mux.Handle("POST /logout", site.WithSession(m, func(w http.ResponseWriter, r *http.Request, s latchkey.Session) {
 		if err := s.End(r.Context()); err != nil {
 			site.WriteError(w, r, err)
 			return
 		}
 		page.Redirect(w, site.Path("/login"))
 	}))
-	handler := protection.Handler(mux)
+	handler := http.StripPrefix(o.Prefix, protection.Handler(mux))
 	server := httptest.NewServer(handler)
 	t.Cleanup(func() {
 		server.Close()
