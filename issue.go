@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"slices"
 	"time"
+	"unicode/utf8"
 
 	"github.com/latchkey-go/latchkey/audit"
 	"github.com/latchkey-go/latchkey/keyring"
@@ -64,8 +66,9 @@ func (m *Manager) Issue(ctx context.Context, in SignIn) (Issued, error) {
 }
 
 // SignIn makes a session for an identity and gives the visitor its token. Any
-// session that the visitor had ends in the same step, and its token with it. Call
-// it before the first write of the response.
+// session that the visitor had ends in the same step, and its token with it; its
+// data goes too unless SignIn.KeepData carries it over. Call it before the first
+// write of the response.
 //
 // The error is of code CodeLimitReached when the identity may have no more
 // sessions, CodeDenied when it was signed out everywhere since Began, and
@@ -290,7 +293,9 @@ func (m *Manager) checkSignIn(in *SignIn) error {
 	f.list("methods", in.Methods)
 	f.text("assurance", in.Assurance, 0, 255)
 	f.text("sid", in.SID, 0, 255)
-	f.text("ip", in.IP, 0, 64)
+	if _, err := netip.ParseAddr(in.IP); in.IP != "" && err != nil {
+		f.add("ip", "is not an IP address")
+	}
 	if hasControl(in.UserAgent) {
 		f.add("user_agent", "control characters are not allowed")
 	}
@@ -304,8 +309,8 @@ func (m *Manager) checkSignIn(in *SignIn) error {
 		f.add("auth_time", "is in the future")
 	}
 	for name, raw := range in.Data {
-		if !json.Valid(raw) {
-			f.add("data", fmt.Sprintf("%q is not valid JSON", name))
+		if !json.Valid(raw) || !utf8.Valid(raw) {
+			f.add("data", fmt.Sprintf("%q is not valid JSON in UTF-8", name))
 		}
 	}
 	return f.error("sign-in")

@@ -146,11 +146,8 @@ func (m *Manager) find(ctx context.Context, st *state, req request) error {
 	if m.cache != nil {
 		if v, seen, ok := m.hit(&st.tok, now, req); ok {
 			st.view, st.seen = v, seen
-			if m.stale(&st.tok, now) {
-				m.resign(st, now)
-			}
 			m.counters.hit(&st.tok)
-			return m.filter(st)
+			return m.admit(st, now, req)
 		}
 	}
 	err := m.miss(ctx, st, now, req)
@@ -159,14 +156,39 @@ func (m *Manager) find(ctx context.Context, st *state, req request) error {
 		if v, seen, ok := m.hit(&st.tok, now, request{within: m.cfg.ServeStale, passive: true}); ok {
 			st.view, st.seen = v, seen
 			m.counters.stale.Add(1)
-			return m.filter(st)
+			return m.admit(st, now, request{passive: true})
 		}
 	}
 	m.counters.count(err)
 	if err != nil {
 		return err
 	}
-	return m.filter(st)
+	return m.admit(st, now, req)
+}
+
+// admit lets a session that stands through: past the program's own filter, which
+// may refuse it for this request, with its activity noted and its token under the
+// active key.
+func (m *Manager) admit(st *state, now Moment, req request) error {
+	if m.cfg.Filter != nil && !m.cfg.Filter(Session{v: st.view, seen: st.seen}) {
+		st.none()
+		return errInvalid(errRefused)
+	}
+	m.active(&st.tok, st.view, st.seen, now, req)
+	if st.issued == nil && m.stale(&st.tok, now) {
+		m.resign(st, now)
+	}
+	return nil
+}
+
+// active notes activity, unless it was noted within the touch interval.
+func (m *Manager) active(tok *token, v view, seen int64, now Moment, req request) {
+	if req.passive {
+		return
+	}
+	if us := m.storeMicros(now); us-seen >= touchInterval(v.int(viewIdle)) {
+		m.touch(*tok.id(), us)
+	}
 }
 
 // hit judges by the cache. It only ever grants: whatever does not fit is a miss,
@@ -190,9 +212,6 @@ func (m *Manager) hit(tok *token, now Moment, req request) (v view, seen int64, 
 	if same != 1 || us >= v.int(viewExpires) || idle > 0 && us >= seen+idle ||
 		req.rotate && m.rotationDue(v.int(viewDrawn), us) {
 		return nil, 0, false
-	}
-	if !req.passive && us-seen >= touchInterval(idle) {
-		m.touch(*tok.id(), us)
 	}
 	return v, seen, true
 }
@@ -264,9 +283,8 @@ func (m *Manager) judge(ctx context.Context, st *state, rec *Record, filling Fil
 
 // accept fills st from a row that the token opens, and the cache with it.
 func (m *Manager) accept(ctx context.Context, st *state, rec *Record, filling Filling, now Moment, req request) error {
-	us := m.storeMicros(now)
 	st.rec = rec
-	if req.rotate && m.rotationDue(micro(rec.RotatedAt), us) {
+	if req.rotate && m.rotationDue(micro(rec.RotatedAt), m.storeMicros(now)) {
 		return m.rotate(ctx, st, rec, now)
 	}
 	// Without a cache the row is at hand when a value is first asked for, and most
@@ -287,12 +305,6 @@ func (m *Manager) accept(ctx context.Context, st *state, rec *Record, filling Fi
 	if m.cache != nil && !filling.ID.IsZero() {
 		m.cache.Fill(filling, v, st.seen)
 	}
-	if !req.passive && us-st.seen >= touchInterval(int64(rec.Idle/time.Microsecond)) {
-		m.touch(*st.tok.id(), us)
-	}
-	if m.stale(&st.tok, now) {
-		m.resign(st, now)
-	}
 	return nil
 }
 
@@ -304,15 +316,6 @@ func (m *Manager) load(ctx context.Context, id ID, within time.Duration) (*Recor
 	}
 	rec, err := m.store.Get(ctx, id)
 	return rec, Filling{}, err
-}
-
-// filter asks the program's own hook, which may refuse a session for this request.
-func (m *Manager) filter(st *state) error {
-	if m.cfg.Filter == nil || m.cfg.Filter(Session{v: st.view, seen: st.seen}) {
-		return nil
-	}
-	st.none()
-	return errInvalid(errRefused)
 }
 
 // openData returns a row's data, opened with the secret of its current or previous token.
@@ -339,7 +342,11 @@ func (m *Manager) openData(rec *Record, secret *[32]byte) (map[string]json.RawMe
 func (m *Manager) dataKey(rec *Record, secret *[32]byte) (*[32]byte, error) {
 	wrap := rec.Wrap
 	if hashOf(secret) != rec.SecretHash {
-		wrap = rec.PreviousWrap
+		if wrap = rec.PreviousWrap; len(wrap) == 0 { // there was no data yet at the rotation
+			if next, ok := m.successor(rec, secret); ok {
+				secret, wrap = &next, rec.Wrap
+			}
+		}
 	}
 	key, err := keyring.UnwrapDataKey(secret, rec.ID, wrap)
 	if err != nil {

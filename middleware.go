@@ -73,12 +73,14 @@ func (m *Manager) Read(w http.ResponseWriter, r *http.Request) (Session, error) 
 	}
 	if m.cache != nil {
 		now := m.clock.Now()
-		if v, seen, ok := m.hit(&tok, now, m.request(r)); ok && !v.sealed() && !m.stale(&tok, now) {
+		req := m.request(r)
+		if v, seen, ok := m.hit(&tok, now, req); ok && !v.sealed() && !m.stale(&tok, now) {
 			m.counters.hit(&tok)
 			s := Session{v: v, seen: seen}
 			if m.cfg.Filter != nil && !m.cfg.Filter(s) {
 				return Session{}, nil
 			}
+			m.active(&tok, v, seen, now, req)
 			return s, nil
 		}
 	}

@@ -252,7 +252,8 @@ func (m *Manager) renew(ctx context.Context, st *state, n Renewal) error {
 	}
 	now := m.clock.Now()
 	at := m.storeTime(now)
-	if rec.StateAt(at) != Live || rec.SecretHash != st.tok.hash() {
+	old, ok := m.currentSecret(rec, st.tok.secret(), at)
+	if rec.StateAt(at) != Live || !ok {
 		return errInvalid(errEnded)
 	}
 	key, ok := m.keys.Active(now.Time())
@@ -264,7 +265,7 @@ func (m *Manager) renew(ctx context.Context, st *state, n Renewal) error {
 		return err
 	}
 	next := *rec
-	if err := m.rewrap(&next, rec, st.tok.secret(), &secret); err != nil {
+	if err := m.rewrap(&next, rec, old, &secret); err != nil {
 		return err
 	}
 	// The old hash is kept, its grace over, so that a request still in flight with

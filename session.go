@@ -6,6 +6,7 @@ import (
 	"iter"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Session is one request's hold on a session. It is a small value: copy it
@@ -204,8 +205,8 @@ func (s *Session) raw(name string) (json.RawMessage, bool, error) {
 // type of their own; others use [Key]. Names are up to 128 bytes without control
 // characters.
 func (s Session) SetJSON(name string, value json.RawMessage) error {
-	if !json.Valid(value) {
-		return &Error{Code: CodeInvalidRequest, Message: "latchkey: session data", Fields: []FieldError{{name, "not valid JSON"}}}
+	if !json.Valid(value) || !utf8.Valid(value) {
+		return &Error{Code: CodeInvalidRequest, Message: "latchkey: session data", Fields: []FieldError{{name, "not valid JSON in UTF-8"}}}
 	}
 	return s.change(op{name: name, value: append(json.RawMessage(nil), value...)})
 }

@@ -47,12 +47,15 @@ func (t *toucher) run(m *Manager) {
 	defer close(t.done)
 	tick := time.NewTicker(touchEvery)
 	defer tick.Stop()
+	failing := false
 	for {
 		select {
 		case <-tick.C:
-			if err := m.FlushTouches(context.Background()); err != nil {
-				m.cfg.Logger.LogAttrs(context.Background(), slog.LevelWarn, "activity could not be written; it is tried again", slog.Any("error", err))
+			err := m.FlushTouches(context.Background())
+			if err != nil && !failing { // once an outage, not twice a second
+				m.cfg.Logger.LogAttrs(context.Background(), slog.LevelWarn, "activity cannot be written; it is kept and tried again", slog.Any("error", err))
 			}
+			failing = err != nil
 		case <-t.quit:
 			return
 		}

@@ -26,10 +26,15 @@ func (w *responseWriter) begin() bool {
 		return w.failed == nil
 	}
 	w.begun = true
-	ctx := context.Background()
-	if w.r != nil {
-		ctx = w.r.Context()
+	if !w.st.changed.Load() {
+		w.st.close()
+		if !w.st.changed.Load() {
+			return true // the usual case: nothing to save
+		}
 	}
+	// What the handler did is not undone because the client has gone.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.r.Context()), commitDeadline)
+	defer cancel()
 	if err := w.st.finish(ctx); err != nil {
 		w.failed = err
 		w.st.m.cfg.OnError(w.w, w.r, err)
