@@ -1,0 +1,128 @@
+package server
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/nearcache"
+)
+
+// metrics is everything that /metrics tells. Labels are from small closed sets: no
+// label holds a user, a session, an address or a path as it was sent.
+type metrics struct {
+	registry *prometheus.Registry
+	requests *prometheus.CounterVec
+	duration *prometheus.HistogramVec
+	inFlight prometheus.Gauge
+	panics   prometheus.Counter
+}
+
+func newMetrics(cfg *Config) (*metrics, error) {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "latchkey_http_requests_total",
+			Help: "Requests answered, by route, method and status."}, []string{"route", "method", "status"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "latchkey_http_request_duration_seconds",
+			Help: "How long requests took, by route.", Buckets: prometheus.ExponentialBuckets(0.0001, 4, 9)}, []string{"route"}),
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "latchkey_http_requests_in_flight", Help: "Requests being answered."}),
+		panics:   prometheus.NewCounter(prometheus.CounterOpts{Name: "latchkey_http_panics_total", Help: "Handlers that panicked."}),
+	}
+	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "latchkey_build_info", Help: "1, with the version as a label.",
+		ConstLabels: prometheus.Labels{"version": cfg.Version}})
+	build.Set(1)
+	for _, c := range []prometheus.Collector{m.requests, m.duration, m.inFlight, m.panics, build,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		statsCollector{manager: cfg.Manager, cache: cfg.CacheStats}} {
+		if err := m.registry.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+func (m *metrics) handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
+}
+
+func (m *metrics) observe(r *http.Request, status int, took time.Duration) {
+	route := routeLabel(r.Pattern)
+	m.requests.WithLabelValues(route, methodLabel(r.Method), strconv.Itoa(status)).Inc()
+	m.duration.WithLabelValues(route).Observe(took.Seconds())
+}
+
+// routeLabel is the pattern that a request was routed by; "none" when there was no route.
+func routeLabel(pattern string) string {
+	if pattern == "" || pattern == "/" {
+		return "none"
+	}
+	return pattern
+}
+
+// methodLabel keeps made-up methods from becoming labels.
+func methodLabel(method string) string {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
+		return method
+	}
+	return "other"
+}
+
+// statsCollector reads the totals of the manager and of the near cache at each scrape.
+type statsCollector struct {
+	manager *latchkey.Manager
+	cache   func() nearcache.Stats // nil: no near cache
+}
+
+// Describe implements prometheus.Collector. The collector is unchecked: which
+// metrics there are depends on whether there is a cache.
+func (statsCollector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (c statsCollector) Collect(ch chan<- prometheus.Metric) {
+	send := func(kind prometheus.ValueType, name, help string, value float64, labels ...string) {
+		var names, values []string
+		if len(labels) == 2 {
+			names, values = labels[:1], labels[1:]
+		}
+		ch <- prometheus.MustNewConstMetric(prometheus.NewDesc("latchkey_"+name, help, names, nil), kind, value, values...)
+	}
+	count := func(name, help string, value uint64, labels ...string) {
+		send(prometheus.CounterValue, name+"_total", help, float64(value), labels...)
+	}
+	s := c.manager.Stats()
+	const lookups = "Tokens judged, by outcome."
+	count("lookups", lookups, s.Valid, "outcome", "valid")
+	count("lookups", lookups, s.Invalid, "outcome", "invalid")
+	count("lookups", lookups, s.Ended, "outcome", "ended")
+	count("lookups", lookups, s.Unavailable, "outcome", "unavailable")
+	count("lookup_loads", "Lookups that the cache could not answer.", s.Loads)
+	count("lookups_stale", "Lookups answered from a cache that could not vouch, as the operator allowed.", s.ServedStale)
+	count("sessions_created", "Sessions made.", s.Created)
+	count("sessions_revoked", "Live sessions ended by somebody.", s.Revoked)
+	count("tokens_resigned", "Tokens put under a newer key.", s.Resigned)
+	count("thefts", "Sessions ended because a superseded token came back.", s.Thefts)
+	count("touches", "Activity written.", s.Touches)
+	count("touches_dropped", "Activity that there was no room for.", s.TouchesDropped)
+	count("conflicts", "Changes that had to be tried again because somebody else was first.", s.Conflicts)
+	if c.cache == nil {
+		return
+	}
+	n := c.cache()
+	send(prometheus.GaugeValue, "cache_entries", "Sessions in the near cache.", float64(n.Entries))
+	send(prometheus.GaugeValue, "cache_bytes", "Memory of the near cache's entries.", float64(n.Bytes))
+	send(prometheus.GaugeValue, "cache_max_bytes", "The bound of that memory.", float64(n.MaxBytes))
+	send(prometheus.GaugeValue, "cache_lease_age_seconds", "How long ago the feed proved itself alive; negative without a lease.", n.LeaseAge.Seconds())
+	count("cache_evictions", "Entries given up for room.", n.Evictions)
+	count("cache_trips", "Reads of the store.", n.Trips)
+	count("cache_trips_joined", "Misses that shared another's read.", n.Joined)
+	count("cache_late_fills", "Results not kept because of an invalidation meanwhile.", n.LateFills)
+	count("cache_lapses", "Lookups without a lease.", n.Lapses)
+	count("cache_invalidations", "Sessions named by the feed.", n.Invalidations)
+	count("feed_breaks", "Times that the feed had to be opened again.", n.FeedBreaks)
+}

@@ -1,0 +1,173 @@
+package server
+
+import (
+	"log/slog"
+	"net/http"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/csrf"
+	"github.com/latchkey-go/latchkey/server/api"
+)
+
+// Server is the assembled HTTP side of a Manager. It is safe for concurrent use,
+// starts no goroutine and needs no closing.
+type Server struct {
+	cfg     Config
+	api     *api.API
+	csrf    *csrf.Protection
+	cookie  string // the session cookie's name
+	openapi []byte
+	metrics *metrics
+	mux     *http.ServeMux
+}
+
+// New checks cfg and assembles the handlers. The error is of code
+// CodeInvalidRequest and lists every problem of the configuration.
+func New(cfg Config) (*Server, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	if cfg.StoreTimeout == 0 {
+		cfg.StoreTimeout = defaultStoreTimeout
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{cfg: cfg, cookie: cookieName(cfg.Manager)}
+	var origins []string
+	if origin := cfg.origin(); origin != "" {
+		origins = append(origins, origin)
+	}
+	var err error
+	if s.csrf, err = csrf.New(csrf.Config{CookieName: s.cookie, TrustedOrigins: origins}); err != nil {
+		return nil, err
+	}
+	s.api = s.cfg.newAPI(s.cookie, s.csrf)
+	if s.openapi, err = s.api.Document(cfg.Version, cfg.origin()); err != nil {
+		return nil, latchkey.NewError(latchkey.CodeInternal, "server: OpenAPI document", err)
+	}
+	if s.metrics, err = newMetrics(&s.cfg); err != nil {
+		return nil, latchkey.NewError(latchkey.CodeInternal, "server: metrics", err)
+	}
+	if err := s.route(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Handler serves everything, but for the metrics where they are elsewhere.
+func (s *Server) Handler() http.Handler {
+	return s.observe(s.headers(s.guard(http.HandlerFunc(s.serve))))
+}
+
+// MetricsHandler serves /metrics alone, for a listener of its own.
+func (s *Server) MetricsHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/metrics", methods{http.MethodGet: s.metrics.handler()})
+	mux.HandleFunc("/", notFound)
+	return s.headers(mux)
+}
+
+// serve matches the path as it is written: what ServeMux would redirect to a
+// tidier spelling is no route.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	p := r.URL.Path
+	clean := path.Clean(p)
+	if strings.HasSuffix(p, "/") && clean != "/" {
+		clean += "/"
+	}
+	if p != clean || p != "" && p[0] != '/' || r.Method == http.MethodConnect {
+		notFound(w, r)
+		return
+	}
+	s.mux.ServeHTTP(w, r)
+}
+
+// route fills the router from the API's table and the pages.
+func (s *Server) route() error {
+	paths := make(map[string]methods)
+	add := func(path, method string, h http.Handler) {
+		if paths[path] == nil {
+			paths[path] = make(methods)
+		}
+		paths[path][method] = h
+	}
+	for _, rt := range s.api.Routes() {
+		h := s.api.Handler(rt)
+		add(rt.Path, rt.Method, h)
+		if s.cfg.Prefix != "" && rt.Who == api.Me && !strings.HasPrefix(rt.Path, s.cfg.Prefix+"/") {
+			add(s.cfg.Prefix+rt.Path, rt.Method, h)
+		}
+	}
+	add("/openapi.json", http.MethodGet, http.HandlerFunc(s.document))
+	if !s.cfg.MetricsElsewhere {
+		add("/metrics", http.MethodGet, s.metrics.handler())
+	}
+	s.mux = http.NewServeMux()
+	for path, m := range paths {
+		s.mux.Handle(path, m)
+	}
+	s.mux.HandleFunc("/", notFound)
+	for _, page := range s.cfg.Pages {
+		if err := s.mount(page); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mount puts a page into the router. ServeMux panics when patterns collide, which
+// is a problem of the configuration here.
+func (s *Server) mount(page Page) (err error) {
+	defer func() {
+		if recover() != nil {
+			err = &latchkey.Error{Code: latchkey.CodeInvalidRequest, Message: "server: configuration",
+				Fields: []latchkey.FieldError{{Field: "Pages", Detail: page.Path + " is not a pattern, or collides with another route"}}}
+		}
+	}()
+	h := s.csrf.Handler(page.Handler)
+	s.mux.Handle(s.cfg.Prefix+page.Path, http.StripPrefix(s.cfg.Prefix, h))
+	if page.Unprefixed && s.cfg.Prefix != "" {
+		s.mux.Handle(page.Path, h)
+	}
+	return nil
+}
+
+// methods is what a path answers to. GET answers HEAD too.
+type methods map[string]http.Handler
+
+// ServeHTTP implements http.Handler.
+func (m methods) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	method := r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	if h, ok := m[method]; ok {
+		h.ServeHTTP(w, r)
+		return
+	}
+	var allow []string
+	for known := range m {
+		allow = append(allow, known)
+		if known == http.MethodGet {
+			allow = append(allow, http.MethodHead)
+		}
+	}
+	slices.Sort(allow)
+	w.Header().Set("Allow", strings.Join(allow, ", "))
+	notFound(w, r)
+}
+
+var errNotFound = latchkey.NewError(latchkey.CodeNotFound, "there is no such route", nil)
+
+func notFound(w http.ResponseWriter, r *http.Request) { latchkey.WriteProblem(w, r, errNotFound) }
+
+func (s *Server) document(w http.ResponseWriter, _ *http.Request) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-cache")
+	_, _ = w.Write(s.openapi) // the client may be gone
+}
