@@ -1,10 +1,12 @@
 package console_test
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -29,6 +31,25 @@ func TestScriptSwitch(t *testing.T) {
 			t.Errorf("scripts %v: the title is %q", scripts, title)
 		}
 	}
+}
+
+// TestBrowserComplains: what these tests fail for does reach them.
+func TestBrowserComplains(t *testing.T) {
+	findChromium(t)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		w.Header().Set("Content-Security-Policy", "default-src 'none'")
+		_, _ = w.Write([]byte(`<!DOCTYPE html><title>x</title><style>p { color: red }</style><img src="/x.png" alt="">`))
+	}))
+	defer server.Close()
+	p := openProfile(t, server.URL, true)
+	p.visit("/")
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if all := strings.Join(p.problems, "\n"); !strings.Contains(all, "style") || !strings.Contains(all, "x.png") {
+		t.Errorf("the browser did not complain of inline style and a foreign image, but of %q", all)
+	}
+	p.problems = nil
 }
 
 // TestTwoBrowsers: two people's browsers, or one person's two, and what one does to
@@ -90,9 +111,15 @@ func TestStatusRenewsItselfInBrowser(t *testing.T) {
 	p := openProfile(t, site.URL, false)
 	p.visit("/status")
 	p.signIn("Ada")
-	// The page that comes by itself is told from the first by its address.
-	p.do(chromedp.WaitReady(chromedp.CSS("html")))
-	see(p, chromedp.Poll[bool](`location.search === "?passive=1" && document.readyState === "complete"`, chromedp.WithPollingTimeout(patience)))
+	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	defer cancel()
+	res, err := chromedp.RunResponse(ctx) // no step: whatever page comes next
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.URL != site.URL+"/status?passive=1" || res.Status != http.StatusOK {
+		t.Errorf("status %d at %s", res.Status, res.URL)
+	}
 	p.wantText("h1", "Status")
 }
 

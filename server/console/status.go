@@ -58,7 +58,7 @@ func (c *Console) showStatus(w http.ResponseWriter, r *http.Request, s latchkey.
 			w.Header().Set("Retry-After", strconv.Itoa(latchkey.RetryAfter))
 		} else {
 			v.Counts = []figure{{"Live sessions", number(counts.Live)}, {"Identities", number(counts.Identities)},
-				{"Anonymous sessions", number(counts.Anonymous)}, {"Ended, still kept", number(counts.Ended)}}
+				{"Anonymous", number(counts.Anonymous)}, {"Ended, still kept", number(counts.Ended)}}
 		}
 	}
 	st := c.m.Stats()

@@ -33,7 +33,7 @@ func TestStatusCounts(t *testing.T) {
 		return htmlcheck.In("main", htmlcheck.HasText(name+" "+value))
 	}
 	want(t, b.Get("/status"), http.StatusOK, htmlcheck.In("h1", htmlcheck.HasExactText("Status")), htmlcheck.Count("dl.figures dt", 7),
-		figure("Live sessions", "3"), figure("Identities", "2"), figure("Anonymous sessions", "1"), figure("Ended, still kept", "1"),
+		figure("Live sessions", "3"), figure("Identities", "2"), figure("Anonymous", "1"), figure("Ended, still kept", "1"),
 		htmlcheck.In("main", htmlcheck.HasText("Answered from memory"), htmlcheck.HasText("Sessions in memory"), htmlcheck.HasText("Memory in use")),
 		htmlcheck.Count("table caption", 2), htmlcheck.Count("tbody th[scope=row]", 7), htmlcheck.NotIn("p.note"),
 		htmlcheck.In("nav a[aria-current=page]", htmlcheck.HasExactText("Status")))
