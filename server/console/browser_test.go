@@ -59,9 +59,10 @@ func TestTwoBrowsers(t *testing.T) {
 	for name, tc := range map[string]struct {
 		prefix  string
 		scripts bool
-	}{"with_scripts": {"", true}, "without_scripts": {"/auth", false}} {
+		whole   bool
+	}{"with_scripts": {"", true, false}, "without_scripts": {"/auth", false, false}, "whole_server": {"/auth", false, true}} {
 		t.Run(name, func(t *testing.T) {
-			site := pagetest.New(t, pagetest.Options{Prefix: tc.prefix, NearCache: true})
+			site := pagetest.New(t, pagetest.Options{Prefix: tc.prefix, NearCache: true, Whole: tc.whole})
 			twoBrowsers(t, site.URL+tc.prefix, tc.scripts)
 		})
 	}

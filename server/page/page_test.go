@@ -2,9 +2,12 @@ package page_test
 
 import (
 	"errors"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -198,5 +201,48 @@ func TestLoginPath(t *testing.T) {
 	}
 	if got := site.LoginPath("/a?b=c&d"); got != "/auth/login?rd=%2Fa%3Fb%3Dc%26d" {
 		t.Error(got)
+	}
+}
+
+// luminance is a colour's relative luminance (WCAG 2.2), from its "#rrggbb" form.
+func luminance(t *testing.T, colour string) float64 {
+	t.Helper()
+	n, err := strconv.ParseUint(strings.TrimPrefix(colour, "#"), 16, 24)
+	if err != nil || len(colour) != 7 {
+		t.Fatalf("%q is not a colour", colour)
+	}
+	channel := func(shift int) float64 {
+		c := float64(n>>shift&0xff) / 255
+		if c <= 0.04045 {
+			return c / 12.92
+		}
+		return math.Pow((c+0.055)/1.055, 2.4)
+	}
+	return 0.2126*channel(16) + 0.7152*channel(8) + 0.0722*channel(0)
+}
+
+// TestContrast: each text can be read on each ground it stands on, by day and by
+// night: at least 4.5 to 1 (WCAG 2.2, success criterion 1.4.3).
+func TestContrast(t *testing.T) {
+	style, err := os.ReadFile("static/style.css")
+	if err != nil {
+		t.Fatal(err)
+	}
+	schemes := regexp.MustCompile(`(?s):root \{.*?\}`).FindAllString(string(style), 2)
+	if len(schemes) != 2 {
+		t.Fatal("the style sheet does not begin with two sets of variables")
+	}
+	for i, name := range []string{"light", "dark"} {
+		colours := make(map[string]string)
+		for _, m := range regexp.MustCompile(`--([a-z-]+): (#[0-9a-f]{6});`).FindAllStringSubmatch(schemes[i], -1) {
+			colours[m[1]] = m[2]
+		}
+		for _, pair := range [][2]string{{"ink", "paper"}, {"ink", "card"}, {"ink", "good-wash"}, {"ink", "danger-wash"}, {"soft", "paper"}, {"soft", "card"},
+			{"accent", "paper"}, {"accent", "card"}, {"accent", "accent-wash"}, {"accent-ink", "accent"}, {"danger", "card"}, {"danger", "danger-wash"}} {
+			a, b := luminance(t, colours[pair[0]]), luminance(t, colours[pair[1]])
+			if ratio := (max(a, b) + 0.05) / (min(a, b) + 0.05); ratio < 4.5 {
+				t.Errorf("%s: %s on %s has a contrast of %.2f", name, pair[0], pair[1], ratio)
+			}
+		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/latchkey-go/latchkey/keyring"
 	"github.com/latchkey-go/latchkey/latchkeytest"
 	"github.com/latchkey-go/latchkey/nearcache"
+	"github.com/latchkey-go/latchkey/server"
 	"github.com/latchkey-go/latchkey/server/console"
 	"github.com/latchkey-go/latchkey/server/login"
 	"github.com/latchkey-go/latchkey/server/page"
@@ -41,6 +43,8 @@ type Options struct {
 	NearCache bool
 	// NoLogin leaves the sign-in page without any way to sign in.
 	NoLogin bool
+	// Whole mounts the pages in the daemon's whole server, whose logout is the API's.
+	Whole bool
 }
 
 // Site is a running site.
@@ -49,7 +53,6 @@ type Site struct {
 	Prefix  string
 	Manager *latchkey.Manager
 	Store   *memory.Store
-	Handler http.Handler
 }
 
 // New starts a site, and stops it when the test ends.
@@ -103,17 +106,22 @@ func New(t testing.TB, o Options) *Site {
 	site.Register(mux)
 	in.Register(mux)
 	pages.Register(mux)
-	mux.Handle("POST /logout", site.WithSession(m, func(w http.ResponseWriter, r *http.Request, s latchkey.Session) {
-		if err := s.End(r.Context()); err != nil {
-			site.WriteError(w, r, err)
-			return
+	var handler http.Handler
+	if o.Whole {
+		cfg := server.Config{Manager: m, Store: cfg.Store, Keys: keys, Prefix: o.Prefix}
+		for _, path := range slices.Concat(site.Paths(), in.Paths(), pages.Paths()) {
+			cfg.Pages = append(cfg.Pages, server.Page{Path: path, Handler: mux})
 		}
-		page.Redirect(w, site.Path("/login"))
-	}))
-	handler := http.StripPrefix(o.Prefix, protection.Handler(mux))
-	server := httptest.NewServer(handler)
+		whole, err := server.New(cfg)
+		check(err)
+		handler = whole.Handler()
+	} else {
+		addLogout(mux, site, m)
+		handler = http.StripPrefix(o.Prefix, protection.Handler(mux))
+	}
+	running := httptest.NewServer(handler)
 	t.Cleanup(func() {
-		server.Close()
+		running.Close()
 		if err := m.Close(context.Background()); err != nil {
 			t.Error(err)
 		}
@@ -121,7 +129,18 @@ func New(t testing.TB, o Options) *Site {
 			t.Error(err)
 		}
 	})
-	return &Site{server.URL, o.Prefix, m, store, handler}
+	return &Site{running.URL, o.Prefix, m, store}
+}
+
+// addLogout stands in for the API's logout, which is not among the pages.
+func addLogout(mux *http.ServeMux, site *page.Site, m *latchkey.Manager) {
+	mux.Handle("POST /logout", site.WithSession(m, func(w http.ResponseWriter, r *http.Request, s latchkey.Session) {
+		if err := s.End(r.Context()); err != nil {
+			site.WriteError(w, r, err)
+			return
+		}
+		page.Redirect(w, site.Path("/login"))
+	}))
 }
 
 // Browser visits a site as a person's browser does: it keeps cookies, says where its
