@@ -222,6 +222,10 @@ func (a *API) patch(ctx context.Context, c *Call, in *PatchSession) (*SessionDat
 	if err := s.Commit(ctx); err != nil {
 		return nil, err
 	}
+	// Read again: other requests' changes may have been committed together with these.
+	if s, err = a.cfg.Manager.Lookup(ctx, latchkey.Lookup{Token: *in.Token, Passive: true, AskStore: true}); err != nil {
+		return nil, err
+	}
 	return withData(s)
 }
 
