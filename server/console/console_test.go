@@ -349,14 +349,26 @@ func mustID(t *testing.T, text string) latchkey.ID {
 }
 
 func TestPagesStayPrivate(t *testing.T) {
-	b := pagetest.New(t, pagetest.Options{}).Browser(t)
-	b.SignIn("ada")
-	for _, path := range []string{"/", "/account", "/status"} {
-		h := b.Get(path).Header
-		if h.Get("Cache-Control") != "no-store" || h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Referrer-Policy") != "same-origin" ||
-			h.Get("Content-Security-Policy") != "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'" {
-			t.Errorf("%s: headers %v", path, h)
+	apart, whole := pagetest.New(t, pagetest.Options{}).Browser(t), pagetest.New(t, pagetest.Options{Whole: true, Prefix: "/auth"}).Browser(t)
+	apart.SignIn("ada")
+	whole.SignIn("ada")
+	for _, path := range []string{"/", "/account", "/status", "/account?done=ended"} {
+		for _, b := range []*pagetest.Browser{apart, whole} {
+			privateHeaders(t, path, b.Get(path).Header)
 		}
+	}
+	privateHeaders(t, "unknown", apart.Post("/account/sessions/x/end", url.Values{}).Header)
+	// The logout is the API's: an answer without a body.
+	if a := whole.Post("/logout", url.Values{}); a.Header.Get("Location") != "/auth/login" || a.Header.Get("Cache-Control") != "no-store" || whole.Cookie() != "" {
+		t.Errorf("logout: status %d, headers %v", a.Status, a.Header)
+	}
+}
+
+func privateHeaders(t *testing.T, name string, h http.Header) {
+	t.Helper()
+	if h.Get("Cache-Control") != "no-store" || h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Referrer-Policy") != "same-origin" ||
+		h.Get("Content-Security-Policy") != "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'" {
+		t.Errorf("%s: headers %v", name, h)
 	}
 }
 

@@ -53,6 +53,7 @@ type Site struct {
 	Prefix  string
 	Manager *latchkey.Manager
 	Store   *memory.Store
+	Handler http.Handler
 }
 
 // New starts a site, and stops it when the test ends.
@@ -129,7 +130,7 @@ func New(t testing.TB, o Options) *Site {
 			t.Error(err)
 		}
 	})
-	return &Site{running.URL, o.Prefix, m, store}
+	return &Site{running.URL, o.Prefix, m, store, handler}
 }
 
 // addLogout stands in for the API's logout, which is not among the pages.
