@@ -1,0 +1,3 @@
+package sqlite
+
+import _ "zombiezen.com/go/sqlite"

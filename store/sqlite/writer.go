@@ -1,0 +1,295 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"zombiezen.com/go/sqlite"
+)
+
+const (
+	maxGroup = 256         // changes that are committed together at most
+	tick     = time.Second // how often the writer looks after the file when nothing else does
+)
+
+// op is one change that waits for the writer.
+type op struct {
+	state atomic.Int32
+	run   func(t *tx) error // decides first and writes then: an error that is an answer has changed nothing
+	after func(t *tx) error // writes what was put off, before anybody else reads
+	err   error
+	waits []wait
+	done  chan struct{} // closed when err and waits are set
+}
+
+// States of an op. The caller that gives up before it was begun takes it back.
+const (
+	queued int32 = iota
+	begun
+	takenBack
+)
+
+// do has the writer run f in a transaction, and returns when that is durable and
+// this process's followers have been told. Whatever f returns is lost with an error.
+func do[T any](ctx context.Context, s *Store, f func(t *tx) (T, error)) (T, error) {
+	var result, none T
+	o := &op{done: make(chan struct{})}
+	o.run = func(t *tx) (err error) {
+		result, err = f(t)
+		return err
+	}
+	if err := s.enqueue(ctx, o); err != nil {
+		return none, err
+	}
+	select {
+	case <-o.done:
+	case <-ctx.Done():
+		if o.state.CompareAndSwap(queued, takenBack) {
+			return none, brokenOff(ctx)
+		}
+		select {
+		case <-o.done: // both were ready
+		default:
+			return none, brokenOff(ctx)
+		}
+	}
+	if o.err != nil {
+		return none, answer(o.err)
+	}
+	if err := await(ctx, o.waits); err != nil {
+		return none, err
+	}
+	return result, nil
+}
+
+// enqueue puts an op into the queue, in the order of the calls.
+func (s *Store) enqueue(ctx context.Context, o *op) error {
+	if ctx.Err() != nil {
+		return brokenOff(ctx)
+	}
+	if err := s.usable(); err != nil {
+		return err
+	}
+	if s.readOnly {
+		return unavailable(errReadOnly)
+	}
+	select {
+	case s.ops <- o:
+		return nil
+	case <-ctx.Done():
+		return brokenOff(ctx)
+	case <-s.closing:
+		return unavailable(errClosed)
+	}
+}
+
+// writer is the state of the one goroutine that writes.
+type writer struct {
+	s     *Store
+	c     *conn
+	group []*op
+	prune struct {
+		due    int64 // store time
+		marked int64 // position of the log at the last look
+	}
+	written bool // since the log was last moved into the database
+}
+
+// write is the goroutine that writes, until Close.
+func (s *Store) write(w *writer) {
+	defer close(s.stopped)
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case o := <-s.ops:
+			w.gather(o)
+			w.commit()
+		case <-ticker.C:
+			w.lookAfter()
+		case <-s.closing:
+			w.drain()
+			s.closeErr = w.close()
+			return
+		}
+	}
+}
+
+// gather fills the group with what is queued. Callers that can run get to do so
+// a few times: those that the last commit answered are about to ask again, and
+// would otherwise form a second cohort that waits while the first is committed.
+func (w *writer) gather(first *op) {
+	w.group = append(w.group[:0], first)
+	for {
+		for more := true; more && len(w.group) < maxGroup; {
+			select {
+			case o := <-w.s.ops:
+				w.group = append(w.group, o)
+			default:
+				more = false
+			}
+		}
+		if len(w.group) == maxGroup {
+			return
+		}
+		for range 4 {
+			runtime.Gosched()
+		}
+		if len(w.s.ops) == 0 {
+			return
+		}
+	}
+}
+
+// drain finishes what is queued when the store is closed. A caller that was just
+// about to queue an op finds it closed or has it finished here.
+func (w *writer) drain() {
+	for {
+		select {
+		case o := <-w.s.ops:
+			w.gather(o)
+			w.commit()
+		default:
+			return
+		}
+	}
+}
+
+// commit runs the group in one transaction and answers all its callers.
+func (w *writer) commit() {
+	group := w.group
+	err := w.try(group)
+	if len(group) > 1 && spoilt(err) {
+		// One of them failed in a way that nobody foresaw; the others need not.
+		for i := range group {
+			err := w.try(group[i : i+1])
+			w.answer(group[i:i+1], err)
+		}
+		return
+	}
+	w.answer(group, err)
+}
+
+// spoilt reports whether an error is one op's rather than the file's.
+func spoilt(err error) bool {
+	if err == nil {
+		return false
+	}
+	switch sqlite.ErrCode(err).ToPrimary() {
+	case sqlite.ResultBusy, sqlite.ResultFull, sqlite.ResultIOErr, sqlite.ResultReadOnly, sqlite.ResultCorrupt, sqlite.ResultNotADB,
+		sqlite.ResultCantOpen, sqlite.ResultPerm, sqlite.ResultProtocol:
+		return false
+	}
+	return !errors.Is(err, errReplaced)
+}
+
+// answer tells the callers. With an error all are told of it, those too whose own
+// answer was known: nothing of the group is certain.
+func (w *writer) answer(group []*op, err error) {
+	for _, o := range group {
+		if err != nil {
+			o.err, o.waits = err, nil
+		}
+		close(o.done)
+	}
+}
+
+// try runs ops in one transaction. Their own errors are set in them; the error
+// returned is that of the transaction.
+func (w *writer) try(group []*op) error {
+	if !w.s.sameFile() {
+		w.s.broken.Store(true)
+	}
+	if w.s.broken.Load() {
+		return errReplaced
+	}
+	w.s.clock.sample()
+	if err := w.c.query("BEGIN IMMEDIATE").run(); err != nil {
+		return err
+	}
+	t := &tx{w: w, c: w.c, s: w.s}
+	err := t.start()
+	for _, o := range group {
+		if err != nil {
+			break
+		}
+		o.err, o.waits = nil, nil
+		if !o.state.CompareAndSwap(queued, begun) && o.state.Load() == takenBack {
+			continue // the caller has left with nothing done
+		}
+		if o.err = t.run(o); o.err != nil && !answered(o.err) {
+			err = o.err
+		}
+	}
+	if err == nil {
+		err = t.finish()
+	}
+	if err == nil {
+		err = w.c.query("COMMIT").run()
+	}
+	if err != nil {
+		if !w.c.AutocommitEnabled() {
+			err = errors.Join(err, w.c.query("ROLLBACK").run())
+		}
+		return err
+	}
+	w.written = true
+	if waits := w.s.hub.publish(t.batch(), t.changeSeq); len(waits) > 0 {
+		for _, o := range group {
+			o.waits = waits
+		}
+	}
+	return nil
+}
+
+// run runs one op; a panic of it is an error of this op alone.
+func (t *tx) run(o *op) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("a defect of the store: %v", p)
+		}
+	}()
+	return o.run(t)
+}
+
+// lookAfter does what is due once in a while: it finds out whether the file was
+// replaced, prunes the log and the marks, and moves the write-ahead log into the
+// database when nobody writes.
+func (w *writer) lookAfter() {
+	if !w.s.sameFile() {
+		w.s.broken.Store(true)
+	}
+	if w.s.broken.Load() || w.s.readOnly {
+		return
+	}
+	w.s.clock.sample()
+	if w.written {
+		// Busy readers, or another process's, make it do less; the next tick comes.
+		w.c.SetBusyTimeout(0)
+		_ = w.c.script("PRAGMA wal_checkpoint(PASSIVE)")
+		w.c.SetBusyTimeout(defaultWait)
+		w.written = false
+	}
+	if now := w.s.clock.micros(); now >= w.prune.due {
+		w.prune.due = now + pruneEvery.Microseconds()
+		w.group = append(w.group[:0], &op{done: make(chan struct{}), run: (*tx).pruneAll})
+		w.commit()
+	}
+}
+
+// close ends the connections. The last one on the file removes the log.
+func (w *writer) close() error {
+	err := errors.Join(w.s.reads.close(), w.s.scans.close())
+	if !w.s.readOnly && !w.s.broken.Load() {
+		w.c.SetBusyTimeout(0)
+		_ = w.c.script("PRAGMA wal_checkpoint(TRUNCATE)") // or whoever else has it open
+	}
+	if err = errors.Join(err, w.c.Close()); err != nil {
+		return unavailable(err)
+	}
+	return nil
+}
