@@ -1,6 +1,7 @@
 package page
 
 import (
+	"errors"
 	"net/http"
 	"strconv"
 
@@ -57,6 +58,7 @@ func describe(code latchkey.Code) failure {
 // latchkey.Config.OnError. It never touches the cookie.
 func (s *Site) WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	if !IsNavigation(r) {
+		s.logFault(r, err)
 		latchkey.WriteProblem(w, r, err)
 		return
 	}
@@ -65,6 +67,7 @@ func (s *Site) WriteError(w http.ResponseWriter, r *http.Request, err error) {
 
 // WriteErrorAs is WriteError for pages, with the name of whoever is signed in.
 func (s *Site) WriteErrorAs(w http.ResponseWriter, r *http.Request, err error, user string) {
+	s.logFault(r, err)
 	f := describe(latchkey.CodeOf(err))
 	if f.retry {
 		f.Again = s.Path("/account")
@@ -76,4 +79,13 @@ func (s *Site) WriteErrorAs(w http.ResponseWriter, r *http.Request, err error, u
 		w.Header().Set("Retry-After", strconv.Itoa(latchkey.RetryAfter))
 	}
 	s.Render(w, r, f.Status, s.oops, View{Title: f.Heading, User: user, Body: f})
+}
+
+// logFault tells the log of a fault of the program. Other errors are the visitor's
+// or the store's, and whoever meets those counts them.
+func (s *Site) logFault(r *http.Request, err error) {
+	if latchkey.CodeOf(err) != latchkey.CodeInternal {
+		return
+	}
+	s.log.ErrorContext(r.Context(), "a page could not be served", "method", r.Method, "path", r.URL.Path, "error", err, "cause", errors.Unwrap(err))
 }

@@ -2,6 +2,7 @@ package page_test
 
 import (
 	"errors"
+	"log/slog"
 	"math"
 	"net/http"
 	"net/http/httptest"
@@ -243,6 +244,34 @@ func TestContrast(t *testing.T) {
 			if ratio := (max(a, b) + 0.05) / (min(a, b) + 0.05); ratio < 4.5 {
 				t.Errorf("%s: %s on %s has a contrast of %.2f", name, pair[0], pair[1], ratio)
 			}
+		}
+	}
+}
+
+// TestFaultsAreLogged: with their cause, once, and nothing else is.
+func TestFaultsAreLogged(t *testing.T) {
+	for _, mode := range []string{"navigate", "cors"} {
+		var out strings.Builder
+		site, err := page.New(page.Config{Logger: slog.New(slog.NewTextHandler(&out, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, code := range codes {
+			r := httptest.NewRequest("GET", "/status?secret=query", nil)
+			r.Header.Set("Sec-Fetch-Mode", mode)
+			site.WriteError(httptest.NewRecorder(), r, latchkey.NewError(code, "told", errors.New("not told")))
+		}
+		if log := out.String(); strings.Count(log, "\n") != 1 || !strings.Contains(log, `cause="not told"`) || strings.Contains(log, "query") {
+			t.Errorf("%s: %s", mode, log)
+		}
+		out.Reset()
+		p, err := site.Page(fstest.MapFS{"x.html": {Data: []byte(`{{define "main"}}{{index .Body 3}}{{end}}`)}}, "x.html")
+		if err != nil {
+			t.Fatal(err)
+		}
+		site.Render(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil), 200, p, page.View{Body: []int{1}})
+		if !strings.Contains(out.String(), "cannot be shown") {
+			t.Errorf("a broken page is logged as %q", out.String())
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"html/template"
 	"io/fs"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
@@ -24,6 +25,9 @@ type Config struct {
 	// It stands in what the pages link to. The handlers see paths without it: mount
 	// them by [http.StripPrefix].
 	Prefix string
+	// Logger hears of faults of the program: errors of code CodeInternal, with the
+	// cause that the visitor is not told. Unset, nothing is logged.
+	Logger *slog.Logger
 }
 
 // Site renders pages. Make one with New and share it; it is safe for concurrent use
@@ -34,6 +38,7 @@ type Site struct {
 	files  Assets
 	base   *template.Template
 	oops   *Page
+	log    *slog.Logger
 }
 
 // Assets are the paths of the static files, for templates.
@@ -49,7 +54,10 @@ func New(cfg Config) (*Site, error) {
 			Fields: []latchkey.FieldError{{Field: "Prefix",
 				Detail: fmt.Sprintf("%q is not a path such as /auth: a leading slash, none at the end, letters, digits and -._~ between", cfg.Prefix)}}}
 	}
-	s := &Site{prefix: cfg.Prefix, assets: make(map[string]asset)}
+	s := &Site{prefix: cfg.Prefix, assets: make(map[string]asset), log: cfg.Logger}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
 	var err error
 	if s.files.Style, err = s.addAsset("static/style.css", "text/css; charset=utf-8"); err != nil {
 		return nil, err
@@ -167,7 +175,9 @@ func SetHeaders(h http.Header) {
 func (s *Site) Render(w http.ResponseWriter, r *http.Request, status int, p *Page, v View) {
 	var out bytes.Buffer
 	if err := p.t.ExecuteTemplate(&out, "layout", frame{v, s.files}); err != nil {
-		latchkey.WriteProblem(w, r, latchkey.NewError(latchkey.CodeInternal, "the page cannot be shown", err))
+		fault := latchkey.NewError(latchkey.CodeInternal, "the page cannot be shown", err)
+		s.logFault(r, fault)
+		latchkey.WriteProblem(w, r, fault)
 		return
 	}
 	h := w.Header()
