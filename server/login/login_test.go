@@ -62,7 +62,8 @@ func TestSignIn(t *testing.T) {
 
 func TestSignInKeepsTarget(t *testing.T) {
 	b := pagetest.New(t, pagetest.Options{}).Browser(t)
-	want(t, b.Get("/login?rd=/reports%3Fyear%3D2025%26q%3D%22"), http.StatusOK, htmlcheck.In("input[name=rd]", htmlcheck.HasAttr("value", `/reports?year=2025&q="`)))
+	want(t, b.Get("/login?rd=/reports%3Fyear%3D2025%26q%3D%22"), http.StatusOK, htmlcheck.In("input[name=rd]", htmlcheck.HasAttr("value", `/reports?year=2025&q="`)),
+		htmlcheck.In("section", htmlcheck.HasText("Please sign in to continue.")))
 	// A mistake on the way must not lose it.
 	want(t, b.Post("/login", url.Values{"name": {" "}, "rd": {"/reports?a=b"}}), http.StatusUnprocessableEntity,
 		htmlcheck.In("input[name=rd]", htmlcheck.HasAttr("value", "/reports?a=b")))
