@@ -148,11 +148,10 @@ func testReopen(t *testing.T, h Harness) {
 	if !h.Durable {
 		return
 	}
-	live, ended, touched := e.add(ann), e.add(ann), e.add(bob)
 	superseded := e.add(twin)
 	e.revoke(latchkey.Revocation{All: true, By: "admin:ada", Reason: "breach"})
 	raised := e.now()
-	live, ended, touched = e.add(ann), e.add(ann), e.add(bob)
+	live, ended, touched := e.add(ann), e.add(ann), e.add(bob)
 	e.clock.Advance(time.Minute)
 	e.revoke(latchkey.Revocation{ID: ended.ID})
 	e.revoke(latchkey.Revocation{Provider: "idp", SID: "s"})

@@ -155,10 +155,8 @@ func (m *model) list(q latchkey.ListQuery, now time.Time) (ids []latchkey.ID) {
 
 // world is the store and the model of it, driven by the same steps.
 type world struct {
-	e       *env
-	m       *model
-	rt      *rapid.T
-	created int
+	e *env
+	m *model
 }
 
 // testModel runs random histories against the store and the model.
@@ -167,7 +165,7 @@ func testModel(t *testing.T, h Harness) {
 		clock := latchkeytest.NewClock(began)
 		e := &env{t: t, h: h, clock: clock, store: h.Open(t, Options{Clock: clock})}
 		defer e.store.Close()
-		w := &world{e: e, m: &model{}, rt: rt}
+		w := &world{e: e, m: &model{}}
 		probe := e.add(latchkey.Identity{}) // tells the generation a store begins with
 		w.m.generation = probe.Generation
 		w.m.rows = append(w.m.rows, probe)
