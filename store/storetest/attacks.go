@@ -10,6 +10,7 @@ import (
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/audit"
 	"github.com/latchkey-go/latchkey/keyring"
+	"github.com/latchkey-go/latchkey/nearcache"
 )
 
 var attacks = map[string]func(*testing.T, func(edit) *site){
@@ -20,6 +21,7 @@ var attacks = map[string]func(*testing.T, func(edit) *site){
 	"OldToken":         attackOldToken,
 	"RefusedAtOnce":    attackRefusedAtOnce,
 	"IdleButSeen":      attackIdleButSeen,
+	"FeedCut":          attackFeedCut,
 	"TwoCookies":       attackTwoCookies,
 	"RemovedKey":       attackRemovedKey,
 	"OtherDeployment":  attackOtherDeployment,
@@ -229,6 +231,49 @@ func attackRefusedAtOnce(t *testing.T, start func(edit) *site) {
 		}
 		s.wantLive(name, i.Token, false)
 		other.wantLive(name+" on another node", i.Token, false)
+	}
+}
+
+// With the feed cut the node that revokes refuses at once, whether it got an
+// answer or not, and every other one when its lease is over.
+func attackFeedCut(t *testing.T, start func(edit) *site) {
+	for name, r := range map[string]func(latchkey.Issued) latchkey.Revocation{
+		"ByID":       func(i latchkey.Issued) latchkey.Revocation { return latchkey.Revocation{ID: i.Record.ID} },
+		"ByIdentity": func(latchkey.Issued) latchkey.Revocation { return identity(ann) },
+		"BySID": func(latchkey.Issued) latchkey.Revocation {
+			return latchkey.Revocation{Provider: ann.Provider, SID: "s"}
+		},
+		"All": func(latchkey.Issued) latchkey.Revocation { return latchkey.Revocation{All: true} },
+	} {
+		for _, decide := range []Decide{nil, Only(MethodRevoke, PersistedLost)} {
+			s := start(nil)
+			other := s.node()
+			i := s.issue(latchkey.SignIn{Provider: ann.Provider, Subject: ann.Subject, SID: "s"})
+			bystander := s.issue(latchkey.SignIn{Subject: "bystander"})
+			s.wantLive(name, i.Token, true)
+			other.wantLive(name, i.Token, true)
+			s.faulty.CutFeed(true)
+			s.faulty.Fail(decide)
+			revocation := r(i)
+			revocation.By, revocation.Reason = "admin:ada", "test"
+			_, err := s.m.Revoke(t.Context(), revocation)
+			if (err != nil) != (decide != nil) {
+				t.Errorf("%s: Revoke answered %v", name, err)
+			}
+			s.faulty.Fail(nil)
+			s.wantLive(name+" with the feed cut", i.Token, false)
+			s.clock.Advance(nearcache.DefaultStaleness + time.Nanosecond)
+			other.wantLive(name+" on another node past its lease", i.Token, false)
+			if revocation.All {
+				continue
+			}
+			other.wantLive(name+": a bystander without a lease", bystander.Token, true)
+			s.faulty.CutFeed(false)
+			s.lease()
+			other.lease()
+			other.wantLive(name+" with the feed mended", i.Token, false)
+			other.wantLive(name+": a bystander with the feed mended", bystander.Token, true)
+		}
 	}
 }
 

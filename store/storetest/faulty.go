@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -75,11 +76,15 @@ type Faulty struct {
 	inner     latchkey.Store
 	decide    atomic.Pointer[Decide]
 	placement [32]byte
+
+	mu      sync.Mutex
+	cut     bool
+	follows map[*context.CancelFunc]struct{} // running calls of Follow
 }
 
 // NewFaulty wraps a store. Calls pass until Fail is called.
 func NewFaulty(s latchkey.Store) *Faulty {
-	f := &Faulty{inner: s}
+	f := &Faulty{inner: s, follows: make(map[*context.CancelFunc]struct{})}
 	_, _ = rand.Read(f.placement[:]) // never fails
 	return f
 }
@@ -91,6 +96,26 @@ func (f *Faulty) Fail(d Decide) {
 		return
 	}
 	f.decide.Store(&d)
+}
+
+// CutFeed cuts followers off as a network does: they are told nothing any more
+// and do not notice. Mending the feed breaks their streams, so that they begin anew.
+func (f *Faulty) CutFeed(cut bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.cut = cut
+	if cut {
+		return
+	}
+	for cancel := range f.follows {
+		(*cancel)()
+	}
+}
+
+func (f *Faulty) isCut() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.cut
 }
 
 // Unwrap returns the wrapped store.
@@ -166,10 +191,29 @@ func lacks() error {
 
 // Follow implements latchkey.Feed.
 func (f *Faulty) Follow(ctx context.Context, interval time.Duration, deliver func(latchkey.Batch)) error {
-	if feed, ok := f.inner.(latchkey.Feed); ok {
-		return feed.Follow(ctx, interval, deliver)
+	feed, ok := f.inner.(latchkey.Feed)
+	if !ok {
+		return lacks()
 	}
-	return lacks()
+	own, cancel := context.WithCancel(ctx)
+	defer cancel()
+	f.mu.Lock()
+	f.follows[&cancel] = struct{}{}
+	f.mu.Unlock()
+	defer func() {
+		f.mu.Lock()
+		delete(f.follows, &cancel)
+		f.mu.Unlock()
+	}()
+	err := feed.Follow(own, interval, func(b latchkey.Batch) {
+		if !f.isCut() {
+			deliver(b)
+		}
+	})
+	if own.Err() != nil && ctx.Err() == nil {
+		return ErrLost // mended
+	}
+	return err
 }
 
 // PlacementKey implements latchkey.PlacementKeeper.
