@@ -39,7 +39,7 @@ func closing(c *sqlite.Conn, err error) error {
 
 // script runs statements one by one, outside a transaction unless they open one:
 // the driver's own script runner opens a savepoint, in which most settings
-// cannot be changed.
+// cannot be changed. Nothing but white space may follow the last semicolon.
 func (c *conn) script(text string) error {
 	for strings.TrimSpace(text) != "" {
 		s, rest, err := c.PrepareTransient(text)

@@ -1,3 +1,2 @@
+// Package sqlite keeps sessions in one SQLite file, with no cgo and no server.
 package sqlite
-
-import _ "zombiezen.com/go/sqlite"

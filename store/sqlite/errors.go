@@ -72,7 +72,7 @@ func cannotOpen(path string, err error) error {
 	}
 	what := advice(err)
 	if what == "" {
-		what = "the database cannot be opened"
+		what = "the database cannot be opened: " + err.Error()
 	}
 	return latchkey.NewError(latchkey.CodeStoreUnavailable, fmt.Sprintf("sqlite store %s: %s", path, what), err)
 }

@@ -230,8 +230,8 @@ func reason(err error) error {
 // changes, and moving it on another connection gains nothing.
 func writerSettings(cfg *Config) string {
 	return fmt.Sprintf(`PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA fullfsync=ON; PRAGMA checkpoint_fullfsync=ON;
-		PRAGMA wal_autocheckpoint=16000; PRAGMA journal_size_limit=67108864; PRAGMA temp_store=MEMORY; PRAGMA trusted_schema=OFF;
-		PRAGMA cell_size_check=ON; PRAGMA cache_size=-%d;`, max(cfg.WriteCache/1024, 64))
+		PRAGMA wal_autocheckpoint=16000; PRAGMA journal_size_limit=67108864; PRAGMA secure_delete=ON; PRAGMA temp_store=MEMORY;
+		PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON; PRAGMA cache_size=-%d;`, max(cfg.WriteCache/1024, 64))
 }
 
 func readerSettings(cache int64) string {

@@ -32,16 +32,19 @@ type Store struct {
 	schema Schema
 	origin int64 // how entries of the log are known as this store's
 	ahead  time.Duration
+	wait   time.Duration // for other processes' locks
 	clock  *clock
 	reads  *pool // for Get
 	scans  *pool // for whatever takes longer
+	polls  *pool // for followers, which must not wait for either
 	hub    hub
 
 	// The goroutine that writes owns the connection and all changes.
 	readOnly bool
 	ops      chan *op
-	closing  chan struct{} // closed by Close
-	stopped  chan struct{} // closed when the writing goroutine has ended
+	tidy     chan chan struct{} // asks for the log to be emptied
+	closing  chan struct{}      // closed by Close
+	stopped  chan struct{}      // closed when the writing goroutine has ended
 	close    sync.Once
 	closeErr error
 	broken   atomic.Bool // the file was replaced; nothing is answered any more
@@ -53,8 +56,8 @@ func newStore(cfg *Config, w *conn, schema Schema, file os.FileInfo) (*Store, er
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{path: cfg.Path, file: file, schema: schema, origin: origin, clock: newClock(cfg.Clock), readOnly: cfg.ReadOnly,
-		ops: make(chan *op, maxGroup), closing: make(chan struct{}), stopped: make(chan struct{})}
+	s := &Store{path: cfg.Path, file: file, schema: schema, origin: origin, clock: newClock(cfg.Clock), wait: cfg.Wait, readOnly: cfg.ReadOnly,
+		ops: make(chan *op, maxGroup), tidy: make(chan chan struct{}), closing: make(chan struct{}), stopped: make(chan struct{})}
 	s.hub.followers = make(map[*follower]struct{})
 	newest, err := newestTime(w)
 	if err != nil {
@@ -81,6 +84,7 @@ func newStore(cfg *Config, w *conn, schema Schema, file os.FileInfo) (*Store, er
 	}
 	s.reads = newPool(s, cfg.Readers, opener(cfg.ReadCache))
 	s.scans = newPool(s, scanners, opener(cfg.ReadCache))
+	s.polls = newPool(s, 1, opener(0))
 	go s.write(&writer{s: s, c: w})
 	return s, nil
 }

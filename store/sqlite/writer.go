@@ -20,7 +20,7 @@ const (
 type op struct {
 	state atomic.Int32
 	run   func(t *tx) error // decides first and writes then: an error that is an answer has changed nothing
-	after func(t *tx) error // writes what was put off, before anybody else reads
+	tells bool              // it ended or changed sessions
 	err   error
 	waits []wait
 	done  chan struct{} // closed when err and waits are set
@@ -47,6 +47,12 @@ func do[T any](ctx context.Context, s *Store, f func(t *tx) (T, error)) (T, erro
 	}
 	select {
 	case <-o.done:
+	case <-s.stopped: // it may have come too late for the writer
+		select {
+		case <-o.done:
+		default:
+			return none, unavailable(errClosed)
+		}
 	case <-ctx.Done():
 		if o.state.CompareAndSwap(queued, takenBack) {
 			return none, brokenOff(ctx)
@@ -111,6 +117,9 @@ func (s *Store) write(w *writer) {
 			w.commit()
 		case <-ticker.C:
 			w.lookAfter()
+		case done := <-s.tidy:
+			w.checkpoint("TRUNCATE")
+			close(done)
 		case <-s.closing:
 			w.drain()
 			s.closeErr = w.close()
@@ -217,7 +226,7 @@ func (w *writer) try(group []*op) error {
 		if err != nil {
 			break
 		}
-		o.err, o.waits = nil, nil
+		o.err, o.waits, o.tells = nil, nil, false
 		if !o.state.CompareAndSwap(queued, begun) && o.state.Load() == takenBack {
 			continue // the caller has left with nothing done
 		}
@@ -240,7 +249,9 @@ func (w *writer) try(group []*op) error {
 	w.written = true
 	if waits := w.s.hub.publish(t.batch(), t.changeSeq); len(waits) > 0 {
 		for _, o := range group {
-			o.waits = waits
+			if o.tells {
+				o.waits = waits
+			}
 		}
 	}
 	return nil
@@ -253,6 +264,7 @@ func (t *tx) run(o *op) (err error) {
 			err = fmt.Errorf("a defect of the store: %v", p)
 		}
 	}()
+	t.op = o
 	return o.run(t)
 }
 
@@ -268,11 +280,7 @@ func (w *writer) lookAfter() {
 	}
 	w.s.clock.sample()
 	if w.written {
-		// Busy readers, or another process's, make it do less; the next tick comes.
-		w.c.SetBusyTimeout(0)
-		_ = w.c.script("PRAGMA wal_checkpoint(PASSIVE)")
-		w.c.SetBusyTimeout(defaultWait)
-		w.written = false
+		w.checkpoint("PASSIVE")
 	}
 	if now := w.s.clock.micros(); now >= w.prune.due {
 		w.prune.due = now + pruneEvery.Microseconds()
@@ -281,12 +289,20 @@ func (w *writer) lookAfter() {
 	}
 }
 
+// checkpoint moves the log into the database, as far as readers let it; what is
+// left is moved another time.
+func (w *writer) checkpoint(how string) {
+	w.c.SetBusyTimeout(0)
+	_ = w.c.script("PRAGMA wal_checkpoint(" + how + ")")
+	w.c.SetBusyTimeout(w.s.wait)
+	w.written = false
+}
+
 // close ends the connections. The last one on the file removes the log.
 func (w *writer) close() error {
-	err := errors.Join(w.s.reads.close(), w.s.scans.close())
+	err := errors.Join(w.s.reads.close(), w.s.scans.close(), w.s.polls.close())
 	if !w.s.readOnly && !w.s.broken.Load() {
-		w.c.SetBusyTimeout(0)
-		_ = w.c.script("PRAGMA wal_checkpoint(TRUNCATE)") // or whoever else has it open
+		w.checkpoint("TRUNCATE")
 	}
 	if err = errors.Join(err, w.c.Close()); err != nil {
 		return unavailable(err)

@@ -85,4 +85,6 @@ CREATE TABLE meta (
 	name  TEXT PRIMARY KEY,
 	value BLOB NOT NULL
 ) WITHOUT ROWID;
-INSERT INTO meta (name, value) VALUES ('placement key', randomblob(32)), ('mark', x'');
+-- The audit floor is the highest seq of audit that was ever removed, or more.
+INSERT INTO meta (name, value) VALUES ('placement key', randomblob(32)), ('mark', x''),
+	('audit floor', 0);

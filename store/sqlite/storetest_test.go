@@ -1,0 +1,36 @@
+package sqlite
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/store/storetest"
+)
+
+func TestConformance(t *testing.T) {
+	storetest.Run(t, storetest.Harness{
+		Open: func(t *testing.T, o storetest.Options) latchkey.Store {
+			return mustOpen(t, Config{Path: filepath.Join(t.TempDir(), "latchkey.db"), Clock: o.Clock})
+		},
+		Reopen: func(t *testing.T, s latchkey.Store, o storetest.Options) latchkey.Store {
+			return mustOpen(t, Config{Path: s.(*Store).path, Clock: o.Clock, MustExist: true})
+		},
+		Durable: true,
+	})
+}
+
+// mustOpen opens a store that is closed when the test ends.
+func mustOpen(t testing.TB, cfg Config) *Store {
+	t.Helper()
+	s, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
+	return s
+}
