@@ -99,7 +99,7 @@ func (m *Manager) Lookup(ctx context.Context, l Lookup) (Session, error) {
 	if err := m.find(ctx, st, request{within: within, passive: l.Passive, rotate: l.Rotate && !l.Passive}); err != nil {
 		return Session{}, err
 	}
-	return Session{st.view, st.seen, st}, nil
+	return Session{v: st.view, seen: st.seen, st: st, m: m}, nil
 }
 
 // Token returns the token that this request drew (at sign-in, renewal, rotation
@@ -170,7 +170,7 @@ func (m *Manager) find(ctx context.Context, st *state, req request) error {
 // may refuse it for this request, with its activity noted and its token under the
 // active key.
 func (m *Manager) admit(st *state, now Moment, req request) error {
-	if m.cfg.Filter != nil && !m.cfg.Filter(Session{v: st.view, seen: st.seen}) {
+	if m.cfg.Filter != nil && !m.cfg.Filter(Session{v: st.view, seen: st.seen, m: m}) {
 		st.none()
 		return errInvalid(errRefused)
 	}

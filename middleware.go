@@ -76,7 +76,7 @@ func (m *Manager) Read(w http.ResponseWriter, r *http.Request) (Session, error) 
 		req := m.request(r)
 		if v, seen, ok := m.hit(&tok, now, req); ok && !v.sealed() && !m.stale(&tok, now) {
 			m.counters.hit(&tok)
-			s := Session{v: v, seen: seen}
+			s := Session{v: v, seen: seen, m: m}
 			if m.cfg.Filter != nil && !m.cfg.Filter(s) {
 				return Session{}, nil
 			}
@@ -93,10 +93,10 @@ func (m *Manager) Read(w http.ResponseWriter, r *http.Request) (Session, error) 
 		return Session{}, err
 	}
 	if !st.view.sealed() {
-		return Session{v: st.view, seen: st.seen}, nil
+		return Session{v: st.view, seen: st.seen, m: m}, nil
 	}
 	st.done = true // its data can be opened, not changed
-	return Session{v: st.view, seen: st.seen, st: st}, nil
+	return Session{v: st.view, seen: st.seen, st: st, m: m}, nil
 }
 
 // Require lets only requests that are signed in through to next, and answers 401
@@ -119,7 +119,7 @@ func (m *Manager) Require(next http.Handler) http.Handler {
 // a session the Session is not Live.
 func (m *Manager) begin(st *state, w http.ResponseWriter, r *http.Request) (Session, error) {
 	st.m, st.header, st.r = m, w.Header(), r
-	s := Session{st: st}
+	s := Session{st: st, m: m}
 	present, ok := m.credential(&st.tok, r)
 	if !ok {
 		if present {

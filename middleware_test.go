@@ -327,3 +327,30 @@ func TestConfigReportsEverything(t *testing.T) {
 		}
 	}
 }
+
+// A session that can only be read still serves its holder's own list.
+func TestReadOnlySession(t *testing.T) {
+	m, _, _ := setup(t, nil)
+	token := issue(t, m, "alice")
+	issue(t, m, "alice")
+	s, err := m.Read(httptest.NewRecorder(), request(token))
+	if err != nil || !s.SignedIn() {
+		t.Fatal(err)
+	}
+	if err := visits.Set(s, 1); latchkey.CodeOf(err) != latchkey.CodeInternal {
+		t.Errorf("set: %v", err)
+	}
+	if err := s.End(context.Background()); latchkey.CodeOf(err) != latchkey.CodeInternal {
+		t.Errorf("end: %v", err)
+	}
+	if list, err := s.Sessions(context.Background()); err != nil || len(list) != 2 {
+		t.Errorf("%d sessions, %v", len(list), err)
+	}
+	if n, err := s.RevokeOthers(context.Background()); err != nil || n != 1 {
+		t.Errorf("%d revoked, %v", n, err)
+	}
+	if err := s.RevokeOne(context.Background(), s.ID()); err != nil {
+		t.Error(err)
+	}
+	refused(t, m, token)
+}

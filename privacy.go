@@ -36,7 +36,7 @@ func (p Privacy) agent(ua string) string {
 	case PrivacyFull:
 		return printable(ua, maxUserAgent)
 	}
-	return family(ua)
+	return Device(ua)
 }
 
 // printable returns s as valid UTF-8 without control characters, at most so many bytes.
@@ -54,10 +54,11 @@ func printable(s string, most int) string {
 	return s
 }
 
-// family names browser and system without versions: enough for people to tell
-// their devices apart, not enough to tell people apart. Order matters, since most
-// browsers name several others in their user agent.
-func family(ua string) string {
+// Device names the browser and system in a user agent, without versions: enough
+// for people to tell their devices apart, not enough to tell people apart. It is
+// "" when neither is known.
+func Device(ua string) string {
+	// Order matters, since most browsers name several others in their user agent.
 	browsers := [...][2]string{{"Edg", "Edge"}, {"OPR/", "Opera"}, {"SamsungBrowser", "Samsung Internet"}, {"Firefox/", "Firefox"},
 		{"FxiOS", "Firefox"}, {"CriOS", "Chrome"}, {"Chrome/", "Chrome"}, {"Chromium", "Chromium"}, {"Safari/", "Safari"},
 		{"curl/", "curl"}, {"Wget/", "Wget"}, {"python-requests", "Python"}, {"Python", "Python"}, {"Go-http-client", "Go"},

@@ -160,7 +160,7 @@ func (s Session) Sessions(ctx context.Context) ([]Info, error) {
 	if own.IsZero() {
 		return []Info{s.Info()}, nil
 	}
-	infos, _, err := s.st.m.List(ctx, ListQuery{Provider: own.Provider, Subject: own.Subject, Limit: MaxListLimit})
+	infos, _, err := s.m.List(ctx, ListQuery{Provider: own.Provider, Subject: own.Subject, Limit: MaxListLimit})
 	return infos, err
 }
 
@@ -177,7 +177,7 @@ func (s Session) RevokeOne(ctx context.Context, id ID) error {
 		}
 		return s.End(ctx)
 	}
-	_, err := s.st.m.Revoke(ctx, Revocation{ID: id, Only: own, By: "user", Reason: "revoked by user", Event: audit.Event{IP: s.IP()}})
+	_, err := s.m.Revoke(ctx, Revocation{ID: id, Only: own, By: "user", Reason: "revoked by user", Event: audit.Event{IP: s.IP()}})
 	return err
 }
 
@@ -191,7 +191,7 @@ func (s Session) RevokeOthers(ctx context.Context) (int, error) {
 	if own.IsZero() {
 		return 0, nil
 	}
-	return s.st.m.Revoke(ctx, Revocation{Provider: own.Provider, Subject: own.Subject, Except: s.ID(),
+	return s.m.Revoke(ctx, Revocation{Provider: own.Provider, Subject: own.Subject, Except: s.ID(),
 		By: "user", Reason: "revoked by user", Event: audit.Event{IP: s.IP()}})
 }
 

@@ -22,6 +22,7 @@ type Session struct {
 	v    view
 	seen int64  // last activity, Unix microseconds
 	st   *state // nil for what can only be read
+	m    *Manager
 }
 
 // now returns the view that is current: a handler's own renewals and sign-ins show at once.

@@ -143,27 +143,9 @@ func device(userAgent string) string {
 	if !strings.Contains(userAgent, "/") {
 		return userAgent
 	}
-	browser := firstNamed(userAgent, [][2]string{{"Edg", "Edge"}, {"OPR/", "Opera"}, {"SamsungBrowser", "Samsung Internet"},
-		{"Firefox/", "Firefox"}, {"FxiOS", "Firefox"}, {"CriOS", "Chrome"}, {"Chrome/", "Chrome"}, {"Safari/", "Safari"}})
-	system := firstNamed(userAgent, [][2]string{{"iPhone", "iPhone"}, {"iPad", "iPad"}, {"Android", "Android"},
-		{"Windows", "Windows"}, {"Mac OS X", "macOS"}, {"CrOS", "ChromeOS"}, {"Linux", "Linux"}})
-	switch {
-	case browser != "" && system != "":
-		return browser + " on " + system
-	case browser != "" || system != "":
-		return browser + system
+	if name := latchkey.Device(userAgent); name != "" {
+		return name
 	}
 	product, _, _ := strings.Cut(userAgent, "/")
 	return product
-}
-
-// firstNamed returns the name for the first mark that s holds. Order matters: most
-// browsers name several others too.
-func firstNamed(s string, marks [][2]string) string {
-	for _, m := range marks {
-		if strings.Contains(s, m[0]) {
-			return m[1]
-		}
-	}
-	return ""
 }
