@@ -35,7 +35,8 @@ const (
 // connection does, before they reach it.
 type faulty struct {
 	*memory.Store
-	down atomic.Bool
+	down       atomic.Bool
+	revokeDown atomic.Bool // of Revoke alone
 }
 
 var errDown = errors.New("connection refused")
@@ -69,7 +70,7 @@ func (f *faulty) Touch(ctx context.Context, t []latchkey.Touch) error {
 }
 
 func (f *faulty) Revoke(ctx context.Context, r latchkey.Revocation) (latchkey.RevokeResult, error) {
-	if f.down.Load() {
+	if f.down.Load() || f.revokeDown.Load() {
 		return latchkey.RevokeResult{}, errDown
 	}
 	return f.Store.Revoke(ctx, r)

@@ -196,7 +196,7 @@ func TestAudit(t *testing.T) {
 			t.Errorf("%s: %v, sinks get %v", name, event[name], v)
 		}
 	}
-	for query, want := range map[string]string{"limit=501": "limit", "cursor=zz": "cursor", "cursor=AAAAAAAAAAA": "cursor", "cursor=__________8": "cursor", "session=x": "session", "actor=x": "actor"} {
+	for query, want := range map[string]string{"limit=501": "limit", "cursor=zz": "cursor", "cursor=AAAAAAAAAAA": "cursor", "cursor=__________8": "cursor", "cursor=AAAAAAAAAAR": "cursor", "session=x": "session", "actor=x": "actor"} {
 		a := h.admin("GET", "/v1/audit?"+query, "")
 		if a.status != 422 || a.fields() != want {
 			t.Errorf("%s: %d %s", query, a.status, a.body)

@@ -233,6 +233,9 @@ func TestChangedKeyTouchesTheCookieOnSuccessOnly(t *testing.T) {
 			t.Errorf("%s: %d sets the cookie", c.path, a.status)
 		}
 	}
+	// The token is good and due for a new one when ending the session fails.
+	h.store.revokeDown.Store(true)
+	h.problem(h.do(call{method: "POST", path: "/logout", cookies: []string{i.token}, header: sameOrigin}), 503, "store_unavailable")
 	h.store.down.Store(true)
 	h.problem(h.do(call{method: "POST", path: "/logout", cookies: []string{i.token}, header: sameOrigin}), 503, "store_unavailable")
 }

@@ -1,8 +1,12 @@
 package server_test
 
 import (
+	"bufio"
 	"fmt"
+	"io"
 	"maps"
+	"net"
+	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -148,6 +152,47 @@ func TestBodyLimitIsExact(t *testing.T) {
 		t.Errorf("1 MiB: %d %s", a.status, a.body)
 	}
 	h.problem(h.admin("POST", "/v1/sessions", body+" "), 413, "body_too_large")
+
+	// A client that sends its all before it reads gets the answer too, and may go on.
+	for name, framing := range map[string]string{"length": "Content-Length: 3145728\r\n\r\n", "chunks": "Transfer-Encoding: chunked\r\n\r\n300000\r\n"} {
+		conn, err := net.Dial("tcp", h.web.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(conn, "POST /v1/sessions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\n%s%s", adminKey, framing, strings.Repeat(" ", 3<<20))
+		if name == "chunks" {
+			fmt.Fprint(conn, "\r\n0\r\n\r\n")
+		}
+		fmt.Fprint(conn, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+		answers := bufio.NewReader(conn)
+		for _, want := range []int{413, 200} {
+			res, err := http.ReadResponse(answers, nil)
+			if err != nil || res.StatusCode != want {
+				t.Fatalf("%s: %v %v, want %d", name, res, err, want)
+			}
+			if _, err := io.Copy(io.Discard, res.Body); err != nil {
+				t.Fatal(err)
+			}
+		}
+		conn.Close()
+	}
+}
+
+// Unusual shapes within the bounds are served; beyond the depth that is read they are malformed.
+func TestShapesOfBodies(t *testing.T) {
+	h := start(t, func(m *latchkey.Config, _ *server.Config) { m.MaxData = 1 << 20 })
+	var b strings.Builder
+	for n := range 4000 {
+		fmt.Fprintf(&b, `%s"k%d":1`, map[bool]string{true: ","}[n > 0], n)
+	}
+	for _, body := range []string{`{"subject":"a","data":{` + b.String() + `}}`, `{"subject":"a","data":{"x":` + strings.Repeat("[", 9000) + strings.Repeat("]", 9000) + `}}`} {
+		if a := h.admin("POST", "/v1/sessions", body); a.status != 201 {
+			t.Errorf("%d %s", a.status, a.body[:min(len(a.body), 300)])
+		}
+	}
+	if a := h.admin("POST", "/v1/sessions", strings.Repeat("[", 1<<20)); a.status != 400 {
+		t.Errorf("deep: %d", a.status)
+	}
 }
 
 func TestContentType(t *testing.T) {

@@ -18,8 +18,13 @@ import (
 	"github.com/latchkey-go/latchkey"
 )
 
-// maxBody bounds request bodies, in bytes.
-const maxBody = 1 << 20
+// maxBody bounds request bodies, in bytes. Of a longer one maxDrain more bytes
+// are read and thrown away: many clients read no answer before they have sent
+// their all, and would see a broken connection instead of the 413.
+const (
+	maxBody  = 1 << 20
+	maxDrain = 7 << 20
+)
 
 // Bounds of what a refusal repeats of a request.
 const (
@@ -77,23 +82,21 @@ func hasControl(s string) bool {
 }
 
 // readBody reads a body of the given media type, at most maxBody bytes.
-func readBody(w http.ResponseWriter, r *http.Request, mediaType string) ([]byte, error) {
+func readBody(r *http.Request, mediaType string) ([]byte, error) {
 	given, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	charset := params["charset"]
 	if err != nil || given != mediaType || charset != "" && !strings.EqualFold(charset, "utf-8") || r.Header.Get("Content-Encoding") != "" {
 		return nil, latchkey.NewError(latchkey.CodeContentType, "the body must be "+mediaType+" in UTF-8, not compressed", nil)
 	}
-	tooLarge := latchkey.NewError(latchkey.CodeBodyTooLarge, fmt.Sprintf("the body is longer than %d bytes", maxBody), nil)
-	if r.ContentLength > maxBody {
-		return nil, tooLarge
+	var body []byte
+	if r.ContentLength <= maxBody {
+		if body, err = io.ReadAll(io.LimitReader(r.Body, maxBody+1)); err != nil {
+			return nil, malformed("the body could not be read")
+		}
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	var over *http.MaxBytesError
-	switch {
-	case errors.As(err, &over):
-		return nil, tooLarge
-	case err != nil:
-		return nil, malformed("the body could not be read")
+	if r.ContentLength > maxBody || len(body) > maxBody {
+		_, _ = io.CopyN(io.Discard, r.Body, maxDrain) // the answer is the same however much there is
+		return nil, latchkey.NewError(latchkey.CodeBodyTooLarge, fmt.Sprintf("the body is longer than %d bytes", maxBody), nil)
 	}
 	return body, nil
 }

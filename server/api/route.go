@@ -197,9 +197,9 @@ func (a *API) run(w http.ResponseWriter, r *http.Request, rt Route, c *Call) err
 	}
 	switch rt.Body {
 	case JSON:
-		c.body, err = readBody(w, r, "application/json")
+		c.body, err = readBody(r, "application/json")
 	case Form:
-		c.body, err = readBody(w, r, "application/x-www-form-urlencoded")
+		c.body, err = readBody(r, "application/x-www-form-urlencoded")
 	default:
 		err = nil
 	}
