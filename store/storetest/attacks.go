@@ -18,6 +18,7 @@ var attacks = map[string]func(*testing.T, func(edit) *site){
 	"LostUpdates":      attackLostUpdates,
 	"Increments":       attackIncrements,
 	"LogoutInFlight":   attackLogoutInFlight,
+	"NotMyPatch":       attackNotMyPatch,
 	"OldToken":         attackOldToken,
 	"RefusedAtOnce":    attackRefusedAtOnce,
 	"IdleButSeen":      attackIdleButSeen,
@@ -128,6 +129,30 @@ func attackIncrements(t *testing.T, start func(edit) *site) {
 			}
 		})
 	}
+}
+
+// A patch that was lost is not taken for done because another writer's raised the
+// version meanwhile.
+func attackNotMyPatch(t *testing.T, start func(edit) *site) {
+	s := start(nil)
+	i := s.issue(latchkey.SignIn{})
+	s.faulty.Fail(Only(MethodPatch, func(op Op) (bool, error) {
+		if err := s.patch(i.Record.ID, func(r *latchkey.Record) { r.Name = "other" }); err != nil {
+			t.Errorf("the other writer: %v", err)
+		}
+		return false, ErrLost
+	}))
+	w := s.visit(i.Token, set("k", "mine"))
+	s.faulty.Fail(nil)
+	wantProblem(t, w, latchkey.CodeStoreUnavailable)
+	if _, found := s.data(i.Token)["k"]; found {
+		t.Error("a patch that was not persisted is there")
+	}
+	s.visit(i.Token, func(_ http.ResponseWriter, _ *http.Request, session latchkey.Session) {
+		if session.Name() != "other" || session.Version() != 2 {
+			t.Errorf("a handler sees %q at version %d, want the other writer's change", session.Name(), session.Version())
+		}
+	})
 }
 
 // A logout while another request of the session is in flight holds.

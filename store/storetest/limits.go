@@ -28,7 +28,9 @@ func limitIdle(t *testing.T, start func(edit) *site) {
 	s := start(nil)
 	i := s.issue(latchkey.SignIn{})
 	short := s.issue(latchkey.SignIn{Subject: "short", Idle: time.Minute})
+	s.live(short.Token)
 	s.clock.Advance(time.Minute - time.Microsecond)
+	s.lease()
 	passive := func(token string) error {
 		_, err := s.m.Lookup(t.Context(), latchkey.Lookup{Token: token, Passive: true})
 		return err
@@ -45,6 +47,7 @@ func limitIdle(t *testing.T, start func(edit) *site) {
 		}
 	}
 	s.clock.Advance(idle)
+	s.lease() // so that the near cache is not silent for want of one
 	s.wantLive("unseen for the idle limit", i.Token, false)
 	s.wantState(i.Record.ID, latchkey.Idle)
 }
@@ -70,6 +73,7 @@ func limitAbsolute(t *testing.T, start func(edit) *site) {
 	})
 	renewed, _ := given(t, w)
 	s.clock.Advance(lifetime/48 - time.Microsecond)
+	s.lease()
 	s.wantLive("a microsecond before", i.Token, true)
 	s.clock.Advance(time.Microsecond)
 	s.wantLive("at its limit", i.Token, false)
