@@ -56,15 +56,15 @@ func trail(c *conn, q *audit.Query, page *audit.Page) error {
 		if err != nil || !ok {
 			return err
 		}
-		if full, err := add(c, rows, q, page); err != nil || full {
+		if full, err := collect(c, rows, q, page); err != nil || full {
 			return err
 		}
 	}
 }
 
-// add adds the event of a row to the page if it is asked for, and reports
+// collect adds the event of a row to the page if it is asked for, and reports
 // whether there was no room left for it.
-func add(c *conn, rows query, q *audit.Query, page *audit.Page) (full bool, err error) {
+func collect(c *conn, rows query, q *audit.Query, page *audit.Page) (full bool, err error) {
 	e, err := c.event(rows)
 	switch {
 	case err != nil:
@@ -110,7 +110,7 @@ func subjectTrail(c *conn, q *audit.Query, page *audit.Page) error {
 		if !ok {
 			continue // the index is read in the same snapshot; nothing to tell
 		}
-		full, err := add(c, rows, q, page)
+		full, err := collect(c, rows, q, page)
 		rows.done()
 		if err != nil || full {
 			return err

@@ -15,6 +15,7 @@ var (
 	errClosed   = errors.New("the store is closed")
 	errReadOnly = errors.New("the store was opened for reading only")
 	errReplaced = errors.New("the database file was replaced or removed while the store was open; open the store again")
+	errMigrated = errors.New("another program has changed the database to a schema that this program does not know; use a newer latchkey")
 	errDamaged  = errors.New("a row of the database is damaged")
 )
 

@@ -212,9 +212,10 @@ func (s *Store) Follow(ctx context.Context, interval time.Duration, deliver func
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-beat.C:
-			if polled, err = s.poll(ctx, f, &at); s.broken.Load() {
-				return unavailable(errReplaced)
-			} else if err != nil {
+			if polled, err = s.poll(ctx, f, &at); err != nil {
+				if why := s.broken.Load(); why != nil {
+					return unavailable(*why)
+				}
 				polled = latchkey.Batch{} // no proof this time
 			}
 		case <-f.wake:
@@ -250,9 +251,8 @@ func (s *Store) poll(ctx context.Context, f *follower, at *logPlace) (latchkey.B
 		return latchkey.Batch{}, err
 	}
 	defer s.polls.give(c)
-	if !s.sameFile() {
-		s.broken.Store(true)
-		return latchkey.Batch{}, unavailable(errReplaced)
+	if err := s.watch(); err != nil {
+		return latchkey.Batch{}, unavailable(err)
 	}
 	f.mu.Lock()
 	published := f.position

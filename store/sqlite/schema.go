@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -127,6 +126,8 @@ func apply(c *conn, scripts []string, from int, mark string) error {
 
 var errMigrating = errors.New("the schema was changed by another program meanwhile; run `latchkey migrate` again")
 
+const sqlNeeds = `SELECT value FROM meta WHERE name='needs'`
+
 // readSchema tells what a file is. It answers errForeign to one that is not ours.
 func readSchema(c *conn) (Schema, error) {
 	schema := Schema{Known: known(), SQLite: sqlite.Version}
@@ -144,7 +145,7 @@ func readSchema(c *conn) (Schema, error) {
 	schema.Version, _ = strconv.Atoi(settings[1])
 	schema.PageSize, _ = strconv.Atoi(settings[2])
 	schema.JournalMode, schema.Synchronous = settings[3], settings[4]
-	needs, _, err := c.query("SELECT value FROM meta WHERE name='needs'").number()
+	needs, _, err := c.query(sqlNeeds).number()
 	schema.Needs = int(needs)
 	return schema, err
 }
@@ -231,10 +232,4 @@ func migrate(ctx context.Context, path string, files fs.FS) (from, to int, err e
 		return from, from, cannotOpen(path, err)
 	}
 	return from, len(scripts), nil
-}
-
-// sameFile reports whether the path still leads to the file that was opened.
-func (s *Store) sameFile() bool {
-	info, err := os.Stat(s.path)
-	return err == nil && os.SameFile(info, s.file)
 }

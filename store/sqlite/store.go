@@ -47,7 +47,7 @@ type Store struct {
 	stopped  chan struct{}      // closed when the writing goroutine has ended
 	close    sync.Once
 	closeErr error
-	broken   atomic.Bool // the file was replaced; nothing is answered any more
+	broken   atomic.Pointer[error] // why nothing is answered any more; see watch
 }
 
 // newStore starts a store on its writing connection.
@@ -113,10 +113,29 @@ func (s *Store) usable() error {
 		return unavailable(errClosed)
 	default:
 	}
-	if s.broken.Load() {
-		return unavailable(errReplaced)
+	if why := s.broken.Load(); why != nil {
+		return unavailable(*why)
 	}
 	return nil
+}
+
+// watch finds out whether the path still leads to the file that was opened. If
+// not, what is written here would be lost with it and what is read may be long
+// out of date, so that the store answers nothing from then on.
+func (s *Store) watch() error {
+	if why := s.broken.Load(); why != nil {
+		return *why
+	}
+	if info, err := os.Stat(s.path); err == nil && os.SameFile(info, s.file) {
+		return nil
+	}
+	return s.give(errReplaced)
+}
+
+// give gives the store up for a reason.
+func (s *Store) give(why error) error {
+	s.broken.Store(&why)
+	return why
 }
 
 // Close implements latchkey.Store. Changes that were accepted are finished, and

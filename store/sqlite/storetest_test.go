@@ -19,18 +19,3 @@ func TestConformance(t *testing.T) {
 		Durable: true,
 	})
 }
-
-// mustOpen opens a store that is closed when the test ends.
-func mustOpen(t testing.TB, cfg Config) *Store {
-	t.Helper()
-	s, err := Open(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Errorf("Close: %v", err)
-		}
-	})
-	return s
-}

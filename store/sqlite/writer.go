@@ -193,7 +193,7 @@ func spoilt(err error) bool {
 		sqlite.ResultCantOpen, sqlite.ResultPerm, sqlite.ResultProtocol:
 		return false
 	}
-	return !errors.Is(err, errReplaced)
+	return !errors.Is(err, errReplaced) && !errors.Is(err, errMigrated)
 }
 
 // answer tells the callers. With an error all are told of it, those too whose own
@@ -210,11 +210,8 @@ func (w *writer) answer(group []*op, err error) {
 // try runs ops in one transaction. Their own errors are set in them; the error
 // returned is that of the transaction.
 func (w *writer) try(group []*op) error {
-	if !w.s.sameFile() {
-		w.s.broken.Store(true)
-	}
-	if w.s.broken.Load() {
-		return errReplaced
+	if err := w.s.watch(); err != nil {
+		return err
 	}
 	w.s.clock.sample()
 	if err := w.c.query("BEGIN IMMEDIATE").run(); err != nil {
@@ -272,10 +269,15 @@ func (t *tx) run(o *op) (err error) {
 // replaced, prunes the log and the marks, and moves the write-ahead log into the
 // database when nobody writes.
 func (w *writer) lookAfter() {
-	if !w.s.sameFile() {
-		w.s.broken.Store(true)
+	if w.s.watch() != nil {
+		return
 	}
-	if w.s.broken.Load() || w.s.readOnly {
+	// Another program may have migrated the file to what this one does not know.
+	if needs, ok, err := w.c.query(sqlNeeds).number(); err == nil && ok && int(needs) > w.s.schema.Known {
+		_ = w.s.give(errMigrated)
+		return
+	}
+	if w.s.readOnly {
 		return
 	}
 	w.s.clock.sample()
@@ -301,7 +303,7 @@ func (w *writer) checkpoint(how string) {
 // close ends the connections. The last one on the file removes the log.
 func (w *writer) close() error {
 	err := errors.Join(w.s.reads.close(), w.s.scans.close(), w.s.polls.close())
-	if !w.s.readOnly && !w.s.broken.Load() {
+	if !w.s.readOnly && w.s.broken.Load() == nil {
 		w.checkpoint("TRUNCATE")
 	}
 	if err = errors.Join(err, w.c.Close()); err != nil {

@@ -1,0 +1,173 @@
+package sqlite
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"zombiezen.com/go/sqlite"
+
+	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/audit"
+)
+
+// mustOpen opens a store that is closed when the test ends.
+func mustOpen(t testing.TB, cfg Config) *Store {
+	t.Helper()
+	s, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
+	return s
+}
+
+// newPath is where a store may be made.
+func newPath(t testing.TB) string { return filepath.Join(t.TempDir(), "latchkey.db") }
+
+// made makes a store with one session, closes it, and returns its path.
+func made(t testing.TB) string {
+	t.Helper()
+	path := newPath(t)
+	s, err := Open(Config{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	add(t, s, "ann")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// signIn is a Create for a subject at the store's time.
+func signIn(s *Store, subject string) latchkey.Create {
+	now := s.now()
+	var id latchkey.ID
+	_, _ = rand.Read(id[:]) // never fails
+	binary.BigEndian.PutUint64(id[:8], uint64(now.UnixMilli())<<16|uint64(id[6])<<8|uint64(id[7]))
+	id[6], id[8] = 0x70|id[6]&0x0f, 0x80|id[8]&0x3f
+	rec := latchkey.Record{ID: id, Provider: "idp", Subject: subject, CreatedAt: now, LastSeenAt: now, RotatedAt: now, AuthTime: now,
+		Idle: time.Hour, Lifetime: 24 * time.Hour, ExpiresAt: now.Add(24 * time.Hour), UserAgent: "Firefox on Linux"}
+	_, _ = rand.Read(rec.SecretHash[:])
+	return latchkey.Create{Record: rec, Event: audit.Event{Time: now, Action: audit.Create, Actor: "user", Session: id.String(),
+		Provider: "idp", Subject: subject, Outcome: audit.Done}}
+}
+
+// add signs a subject in.
+func add(t testing.TB, s *Store, subject string) latchkey.ID {
+	t.Helper()
+	c := signIn(s, subject)
+	if _, err := s.Create(t.Context(), c); err != nil {
+		t.Fatalf("Create: %v", err)
+	}
+	return c.Record.ID
+}
+
+// revocation ends one session.
+func revocation(id latchkey.ID) latchkey.Revocation {
+	return latchkey.Revocation{ID: id, By: "admin:ada", Reason: "test",
+		Event: audit.Event{Action: audit.Revoke, Actor: "admin:ada", Session: id.String(), Outcome: audit.Done}}
+}
+
+func revoke(t testing.TB, s *Store, id latchkey.ID) {
+	t.Helper()
+	if _, err := s.Revoke(t.Context(), revocation(id)); err != nil {
+		t.Fatalf("Revoke: %v", err)
+	}
+}
+
+func get(t testing.TB, s *Store, id latchkey.ID) *latchkey.Record {
+	t.Helper()
+	rec, err := s.Get(t.Context(), id)
+	if err != nil {
+		t.Fatalf("Get: %v", err)
+	}
+	return rec
+}
+
+// wantUnavailable checks an error's code and that its cause says what to do.
+func wantUnavailable(t testing.TB, err error, say string) {
+	t.Helper()
+	if latchkey.CodeOf(err) != latchkey.CodeStoreUnavailable {
+		t.Fatalf("error is %q (%v), want %q", latchkey.CodeOf(err), err, latchkey.CodeStoreUnavailable)
+	}
+	told := err.Error()
+	if cause := errors.Unwrap(err); cause != nil {
+		told += ": " + cause.Error()
+	}
+	if !strings.Contains(told, say) {
+		t.Errorf("error is %q, want it to say %q", told, say)
+	}
+}
+
+// raw opens another connection to the file of a store, past the store.
+func raw(t testing.TB, path string) *conn {
+	t.Helper()
+	c, err := openConn(path, sqlite.OpenReadWrite, 5*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if c.Conn != nil {
+			_ = c.Close()
+		}
+	})
+	return c
+}
+
+// tamper runs statements on the file of a closed store.
+func tamper(t testing.TB, path, script string) {
+	t.Helper()
+	c := raw(t, path)
+	if err := c.script(script); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c.Conn = nil
+}
+
+// eventually waits for something that another goroutine or process does.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// intact checks that the file is whole and that every index leads where it should.
+func intact(t testing.TB, path string) {
+	t.Helper()
+	c := raw(t, path)
+	defer func() { _ = c.Close(); c.Conn = nil }()
+	if v, err := c.pragma("integrity_check"); err != nil || v != "ok" {
+		t.Errorf("integrity_check: %q, %v", v, err)
+	}
+	for what, text := range map[string]string{
+		"sessions of a subject that by_subject does not lead to": `SELECT count(*) FROM session s WHERE who<>0 AND NOT EXISTS
+			(SELECT 1 FROM by_subject b WHERE b.id=s.id AND b.created=s.created)`,
+		"entries of by_subject that lead nowhere": `SELECT count(*) FROM by_subject WHERE id NOT IN (SELECT id FROM session)`,
+		"entries of by_sid that lead nowhere":     `SELECT count(*) FROM by_sid WHERE id NOT IN (SELECT id FROM session)`,
+		"sessions without an event":               `SELECT count(*) FROM session WHERE id NOT IN (SELECT session FROM audit WHERE session IS NOT NULL)`,
+		"events indexed that are not there":       `SELECT count(*) FROM audit_subject WHERE seq NOT IN (SELECT seq FROM audit)`,
+		"gaps in the log":                         `SELECT max(seq)-min(seq)+1-count(*) FROM change`,
+	} {
+		if n, _, err := c.query(text).number(); err != nil || n != 0 {
+			t.Errorf("%d %s (%v)", n, what, err)
+		}
+	}
+}
