@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -130,6 +131,44 @@ func TestRevokeOthers(t *testing.T) {
 	got, _ := h.pages("/v1/audit?subject=alice&limit=1", "events", "actor")
 	if got[0] != "user" {
 		t.Error(got)
+	}
+}
+
+// An anonymous session knows only itself.
+func TestAnonymous(t *testing.T) {
+	var h *harness
+	page := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.m.Middleware(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			if s, err := latchkey.FromContext(r.Context()); err != nil || latchkey.NewKey[int]("n").Set(s, 1) != nil {
+				t.Error(err)
+			}
+		})).ServeHTTP(w, r)
+	})
+	h = start(t, func(_ *latchkey.Config, s *server.Config) { s.Pages = []server.Page{{Path: "/visit", Handler: page}} })
+	visit := func() string {
+		value, _, _ := strings.Cut(strings.TrimPrefix(h.do(call{path: "/visit"}).header.Get("Set-Cookie"), cookieName+"="), ";")
+		return value
+	}
+	own, other, alice := visit(), visit(), h.issue("alice", "")
+	idOf := func(token string) string {
+		return h.object(h.lookup(token), 200)["session"].(map[string]any)["id"].(string)
+	}
+	o := h.object(h.do(call{path: "/v1/me/sessions", cookies: []string{own}}), 200)
+	if list := o["sessions"].([]any); len(list) != 1 || list[0].(map[string]any)["id"] != idOf(own) || list[0].(map[string]any)["subject"] != "" {
+		t.Error(o)
+	}
+	for _, id := range []string{idOf(other), alice.id} {
+		h.problem(h.do(call{method: "DELETE", path: "/v1/me/sessions/" + id, bearer: own}), 404, "no_such_session")
+	}
+	if o := h.object(h.do(call{method: "POST", path: "/v1/me/revoke-others", bearer: own}), 200); fmt.Sprint(o["revoked"]) != "0" {
+		t.Error(o)
+	}
+	if h.lookup(other).status != 200 || h.lookup(alice.token).status != 200 {
+		t.Error("an anonymous visitor ended another's session")
+	}
+	a := h.do(call{method: "DELETE", path: "/v1/me/sessions/" + idOf(own), bearer: own})
+	if a.status != 204 || a.header.Get("Set-Cookie") != "" || h.lookup(own).status != 401 {
+		t.Errorf("own: %d %v", a.status, a.header)
 	}
 }
 
