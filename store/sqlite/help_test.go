@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -171,3 +172,6 @@ func intact(t testing.TB, path string) {
 		}
 	}
 }
+
+// catFile reads a file in another process.
+func catFile(path string) ([]byte, error) { return exec.Command("cat", path).Output() }

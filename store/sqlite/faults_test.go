@@ -1,0 +1,391 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"zombiezen.com/go/sqlite"
+
+	"github.com/latchkey-go/latchkey"
+)
+
+// mount puts a small file system at a new folder. Only root can.
+func mount(t *testing.T, options string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
+		t.Skipf("needs to mount a file system: %v", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	return dir
+}
+
+// fill creates sessions until the store fails, and returns those acknowledged.
+func fill(t *testing.T, s *Store) (ids []latchkey.ID, err error) {
+	t.Helper()
+	for range 100_000 {
+		c := signIn(s, "ann")
+		c.Record.Data = make([]byte, 8000)
+		if _, err := s.Create(t.Context(), c); err != nil {
+			return ids, err
+		}
+		ids = append(ids, c.Record.ID)
+	}
+	t.Fatal("never full")
+	return nil, nil
+}
+
+// Of a full disk nothing acknowledged is lost, and the store goes on by itself
+// when there is room again.
+func TestFullDisk(t *testing.T) {
+	dir := mount(t, "size=8m")
+	ballast := filepath.Join(dir, "ballast")
+	if err := os.WriteFile(ballast, make([]byte, 4<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "latchkey.db")
+	s := mustOpen(t, Config{Path: path})
+	ids, err := fill(t, s)
+	wantUnavailable(t, err, "the disk is full")
+	for _, id := range ids {
+		get(t, s, id)
+	}
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	id := add(t, s, "bob")
+	revoke(t, s, id)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	intact(t, path)
+	again := mustOpen(t, Config{Path: path})
+	for _, id := range append(ids, id) {
+		get(t, again, id)
+	}
+}
+
+// The same where no file system can be mounted: SQLite's own bound.
+func TestFullDatabase(t *testing.T) {
+	path := newPath(t)
+	s := mustOpen(t, Config{Path: path})
+	bound := func(pages string) {
+		t.Helper()
+		if _, err := do(t.Context(), s, func(t *tx) (string, error) { return t.c.pragma("max_page_count=" + pages) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bound("200")
+	ids, err := fill(t, s)
+	wantUnavailable(t, err, "the disk is full")
+	bound("1000000")
+	ids = append(ids, add(t, s, "bob"))
+	for _, id := range ids {
+		get(t, s, id)
+	}
+	page, err := s.List(t.Context(), latchkey.ListQuery{Limit: latchkey.MaxListLimit})
+	if err != nil || len(page.Records) != len(ids) {
+		t.Errorf("%d sessions, %v; want the %d acknowledged", len(page.Records), err, len(ids))
+	}
+}
+
+func TestReadOnlyFileSystem(t *testing.T) {
+	dir := mount(t, "size=8m")
+	path := filepath.Join(dir, "latchkey.db")
+	s, err := Open(Config{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	_, err = Open(Config{Path: path})
+	wantUnavailable(t, err, "check the permissions")
+	_, err = Open(Config{Path: filepath.Join(dir, "other.db")})
+	wantUnavailable(t, err, "read-only file system")
+}
+
+// Another user's file is refused with a word about permissions.
+func TestForbidden(t *testing.T) {
+	path := made(t)
+	dir := filepath.Dir(path)
+	if os.Getuid() != 0 {
+		if err := os.Chmod(path, 0); err != nil {
+			t.Fatal(err)
+		}
+	} else {
+		// Root may do everything, but not with somebody else's rights to files. They
+		// are this thread's, so it is not used again.
+		for _, d := range []string{dir, filepath.Dir(dir)} {
+			if err := os.Chmod(d, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	done := make(chan [2]error)
+	go func() {
+		if os.Getuid() == 0 {
+			runtime.LockOSThread()
+			if err := unix.Setfsuid(65534); err != nil {
+				done <- [2]error{err, err}
+				return
+			}
+		}
+		_, err := Open(Config{Path: path})
+		_, err2 := Open(Config{Path: filepath.Join(dir, "new.db")})
+		done <- [2]error{err, err2}
+	}()
+	errs := <-done
+	wantUnavailable(t, errs[0], "check the permissions")
+	if os.Getuid() == 0 {
+		wantUnavailable(t, errs[1], "permission denied")
+	}
+}
+
+// Damage in the middle of the file is unavailable, never "no such session", and
+// does not keep what is whole from being read.
+func TestDamagedPage(t *testing.T) {
+	path := newPath(t)
+	s, err := Open(Config{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids []latchkey.ID
+	for range 300 {
+		ids = append(ids, add(t, s, "ann"))
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c := raw(t, path)
+	root, _, err := c.query("SELECT rootpage FROM sqlite_schema WHERE name='session'").number()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Close()
+	c.Conn = nil
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte(strings.Repeat("damage", 600)), (root-1)*4096); err != nil {
+		t.Fatal(err)
+	}
+	_ = f.Close()
+	s, err = Open(Config{Path: path})
+	if err != nil {
+		wantUnavailable(t, err, "is damaged")
+		return
+	}
+	defer s.Close()
+	_, err = s.Get(t.Context(), ids[0])
+	wantUnavailable(t, err, "is damaged")
+	_, err = s.Create(t.Context(), signIn(s, "bob"))
+	wantUnavailable(t, err, "is damaged")
+	if name, err := s.Marked(t.Context()); name != "" || err != nil {
+		t.Errorf("what is whole is not read: %q, %v", name, err)
+	}
+}
+
+// A damaged row is unavailable too.
+func TestDamagedRow(t *testing.T) {
+	path := newPath(t)
+	s := mustOpen(t, Config{Path: path})
+	id, other := add(t, s, "ann"), add(t, s, "ann")
+	if err := raw(t, path).query("UPDATE session SET record=x'0102' WHERE id=?1").blob(id[:]).run(); err != nil {
+		t.Fatal(err)
+	}
+	_, err := s.Get(t.Context(), id)
+	wantUnavailable(t, err, "damaged")
+	_, err = s.Revoke(t.Context(), revocation(id))
+	wantUnavailable(t, err, "damaged")
+	get(t, s, other)
+	revoke(t, s, other)
+}
+
+// A file that is replaced under an open store must not be written to, nor the
+// old one believed.
+func TestReplacedFile(t *testing.T) {
+	for name, replace := range map[string]func(path string) error{
+		"removed": os.Remove,
+		"renamed": func(path string) error { return os.Rename(path, path+".old") },
+		"replaced": func(path string) error {
+			if err := os.Rename(path, path+".old"); err != nil {
+				return err
+			}
+			return os.WriteFile(path, []byte("x"), 0o600)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := newPath(t)
+			s := mustOpen(t, Config{Path: path})
+			id := add(t, s, "ann")
+			w := watch(t, s, 20*time.Millisecond)
+			if err := replace(path); err != nil {
+				t.Fatal(err)
+			}
+			_, err := s.Create(t.Context(), signIn(s, "bob"))
+			wantUnavailable(t, err, "replaced or removed")
+			<-w.ended
+			wantUnavailable(t, w.err, "replaced or removed")
+			_, err = s.Get(t.Context(), id)
+			wantUnavailable(t, err, "replaced or removed")
+		})
+	}
+}
+
+// The sqlite3 shell writes beside us, and each waits for the other.
+func TestShell(t *testing.T) {
+	shell, err := exec.LookPath("sqlite3")
+	if err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("sqlite3 is missing; scripts/setup installs it")
+		}
+		t.Skip("sqlite3 is missing")
+	}
+	path := made(t)
+	s := mustOpen(t, Config{Path: path})
+	const each = 200
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range each {
+				if _, err := s.Create(t.Context(), signIn(s, "ann")); err != nil {
+					t.Errorf("Create: %v", err)
+					return
+				}
+			}
+		})
+	}
+	script := ".timeout 5000\nCREATE TABLE other (x);\n" + strings.Repeat("INSERT INTO other VALUES (1);\n", each)
+	cmd := exec.Command(shell, "-bail", path)
+	cmd.Stdin = strings.NewReader(script)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("sqlite3: %v: %s", err, out)
+	}
+	wg.Wait()
+	c := raw(t, path)
+	for text, want := range map[string]int64{"SELECT count(*) FROM other": each, "SELECT count(*) FROM session": 4*each + 1} {
+		if n, _, err := c.query(text).number(); err != nil || n != want {
+			t.Errorf("%s: %d, %v; want %d", text, n, err, want)
+		}
+	}
+	// What the shell changes by hand is seen at once.
+	id := add(t, s, "bob")
+	if out, err := exec.Command(shell, path, "UPDATE session SET revoked_at=1, revoked_by='shell', revoked_reason='' WHERE id=(SELECT max(id) FROM session)").CombinedOutput(); err != nil {
+		t.Fatalf("sqlite3: %v: %s", err, out)
+	}
+	if get(t, s, id).RevokedBy != "shell" {
+		t.Error("the change is not seen")
+	}
+}
+
+// occupy keeps the writer busy until release is called, so that what is queued
+// meanwhile makes one group.
+func occupy(t *testing.T, s *Store) (release func()) {
+	t.Helper()
+	begun, end, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		_, err := do(context.Background(), s, func(*tx) (int, error) {
+			close(begun)
+			<-end
+			return 0, nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}()
+	<-begun
+	return func() { close(end); <-done }
+}
+
+// One op that fails in a way nobody foresaw does not spoil the others of its group.
+func TestGroupIsolation(t *testing.T) {
+	s := mustOpen(t, Config{Path: newPath(t)})
+	release := occupy(t, s)
+	failed := errors.New("not foreseen")
+	results := make([]error, 12)
+	ids := make([]latchkey.ID, len(results))
+	var wg sync.WaitGroup
+	for i := range results {
+		wg.Go(func() {
+			switch i {
+			case 3:
+				_, results[i] = do(t.Context(), s, func(t *tx) (int, error) {
+					_ = t.c.query("UPDATE meta SET value='spoilt' WHERE name='mark'").run()
+					return 0, failed
+				})
+			case 7:
+				_, results[i] = do(t.Context(), s, func(*tx) (int, error) { panic("a defect") })
+			default:
+				c := signIn(s, "ann")
+				ids[i] = c.Record.ID
+				_, results[i] = s.Create(t.Context(), c)
+			}
+		})
+	}
+	eventually(t, "the group", func() bool { return len(s.ops) == len(results) })
+	release()
+	wg.Wait()
+	for i, err := range results {
+		switch i {
+		case 3:
+			wantUnavailable(t, err, failed.Error())
+		case 7:
+			wantUnavailable(t, err, "a defect")
+		default:
+			if err != nil {
+				t.Errorf("op %d was spoilt: %v", i, err)
+				continue
+			}
+			get(t, s, ids[i])
+		}
+	}
+	if name, err := s.Marked(t.Context()); name != "" || err != nil {
+		t.Errorf("half of an op was committed: %q, %v", name, err)
+	}
+}
+
+// A failing commit answers the whole group, and does nothing.
+func TestGroupFails(t *testing.T) {
+	s := mustOpen(t, Config{Path: newPath(t), Wait: 100 * time.Millisecond})
+	hold := raw(t, s.path)
+	if err := hold.script("BEGIN IMMEDIATE"); err != nil {
+		t.Fatal(err)
+	}
+	ids := make([]latchkey.ID, 8)
+	var wg sync.WaitGroup
+	for i := range ids {
+		wg.Go(func() {
+			c := signIn(s, "ann")
+			ids[i] = c.Record.ID
+			_, err := s.Create(t.Context(), c)
+			if sqlite.ErrCode(err).ToPrimary() != sqlite.ResultBusy {
+				t.Errorf("error is %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	if err := hold.script("ROLLBACK"); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range ids {
+		if _, err := s.Get(t.Context(), id); latchkey.CodeOf(err) != latchkey.CodeNoSuchSession {
+			t.Errorf("half done: %v", err)
+		}
+	}
+	add(t, s, "bob")
+}
