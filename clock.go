@@ -23,14 +23,18 @@ type Clock interface {
 	Now() Moment
 }
 
-// SystemClock returns the machine's clock.
-func SystemClock() Clock { return systemClock{base: time.Now()} }
+// SystemClock returns the machine's clock. All system clocks of a process agree,
+// so a reading of one may be compared with a reading of another.
+func SystemClock() Clock { return systemClock{} }
 
-type systemClock struct{ base time.Time }
+type systemClock struct{}
 
-func (c systemClock) Now() Moment {
+// started is what the monotonic readings of this process count from.
+var started = time.Now()
+
+func (systemClock) Now() Moment {
 	t := time.Now()
-	return Moment{Wall: t.UnixNano(), Mono: int64(t.Sub(c.base))}
+	return Moment{Wall: t.UnixNano(), Mono: int64(t.Sub(started))}
 }
 
 // Timekeeper is implemented by stores whose clock is not the node's: sessions

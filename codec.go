@@ -13,7 +13,8 @@ import (
 const recordFormat = 1
 
 const (
-	flagRotation = 1 << iota // the rotation fields follow
+	flagRotation   = 1 << iota // the rotation fields follow
+	flagSuperseded             // the hash of the token before the previous one follows
 )
 
 // AppendRecord packs the part of a record that changes only as a whole, for
@@ -26,6 +27,9 @@ func AppendRecord(dst []byte, r *Record) []byte {
 	rotating := r.PreviousHash != [32]byte{} || len(r.PreviousWrap) > 0
 	if rotating {
 		flags |= flagRotation
+	}
+	if r.SupersededHash != [32]byte{} {
+		flags |= flagSuperseded
 	}
 	dst = append(dst, recordFormat, flags)
 	dst = append(dst, r.SecretHash[:]...)
@@ -53,6 +57,9 @@ func AppendRecord(dst []byte, r *Record) []byte {
 		dst = appendTime(dst, r.GraceEnd)
 		dst = appendBytes(dst, r.PreviousWrap)
 	}
+	if flags&flagSuperseded != 0 {
+		dst = append(dst, r.SupersededHash[:]...)
+	}
 	return dst
 }
 
@@ -65,7 +72,7 @@ var errRecord = errors.New("packed session record is damaged or of a newer forma
 func DecodeRecord(b []byte, r *Record) error {
 	d := decoder{b: b}
 	format, flags := d.byte(), d.byte()
-	if d.failed || format != recordFormat || flags&^flagRotation != 0 {
+	if d.failed || format != recordFormat || flags&^(flagRotation|flagSuperseded) != 0 {
 		return errRecord
 	}
 	copy(r.SecretHash[:], d.take(32))
@@ -86,6 +93,10 @@ func DecodeRecord(b []byte, r *Record) error {
 		r.RotateKey = keyring.ID(d.byte())
 		r.GraceEnd = d.time()
 		r.PreviousWrap = d.copy()
+	}
+	r.SupersededHash = [32]byte{}
+	if flags&flagSuperseded != 0 {
+		copy(r.SupersededHash[:], d.take(32))
 	}
 	if d.failed || len(d.b) != 0 {
 		return errRecord

@@ -41,6 +41,7 @@ func drawRecord(t *rapid.T) Record {
 	}
 	copy(r.SecretHash[:], blob.Draw(t, "hash"))
 	copy(r.PatchID[:], blob.Draw(t, "patch"))
+	copy(r.SupersededHash[:], blob.Draw(t, "superseded"))
 	if rapid.Bool().Draw(t, "rotating") {
 		r.PreviousHash[0] = 1
 		r.PreviousWrap = bytesOrNil(blob.Draw(t, "pwrap"))

@@ -2,101 +2,97 @@ package latchkey
 
 import (
 	"context"
-	"encoding/json"
-	"maps"
 	"sync"
 	"time"
 )
 
-// commits lets one session's writers in a process share a compare-and-swap:
-// whoever comes first writes for all who have come meanwhile, so that two hundred
-// parallel requests of one session cost a few writes and no retries.
+// commits lets one session's writers in a process share a compare-and-swap: what
+// has come while a write was under way goes into the next one together, so that
+// two hundred parallel requests of one session cost a few writes and no retries.
 type commits struct {
 	mu     sync.Mutex
-	queues map[ID]*queue
+	queues map[ID][]*commitment // sessions with a write under way, and what waits for the next
+	wg     sync.WaitGroup       // the goroutines that write
 }
-
-type queue struct{ waiting []*commitment }
 
 // commitment is one request's changes on their way into the row.
 type commitment struct {
-	secret *[32]byte
+	secret [32]byte
+	hint   *Record // the row as the request read it, or nil
 	ops    []op
 	done   chan struct{} // closed when rec or err is set
-	lead   chan struct{} // closed to hand this one the lead
 	rec    *Record
 	err    error
 }
 
-// commitDeadline bounds a shared write, which outlives the request that began it.
+// commitDeadline bounds a shared write, which outlives the requests in it.
 const commitDeadline = 10 * time.Second
 
-// apply saves ops to the session and returns the row they are in. hint is the row
-// as the caller read it, or nil. When ctx ends first, nothing is known.
-func (c *commits) apply(ctx context.Context, m *Manager, id ID, secret *[32]byte, hint *Record, ops []op) (*Record, error) {
-	own := *secret
-	mine := &commitment{secret: &own, ops: ops, done: make(chan struct{}), lead: make(chan struct{})}
+// apply saves ops to the session and returns the row they are in. When ctx ends
+// first, nothing is known.
+func (c *commits) apply(ctx context.Context, m *Manager, id ID, mine *commitment) (*Record, error) {
+	mine.done = make(chan struct{})
 	c.mu.Lock()
 	if c.queues == nil {
-		c.queues = make(map[ID]*queue)
+		c.queues = make(map[ID][]*commitment)
 	}
-	q := c.queues[id]
-	leading := q == nil
-	if leading {
-		q = &queue{}
-		c.queues[id] = q
+	waiting, writing := c.queues[id]
+	c.queues[id] = append(waiting, mine)
+	if !writing {
+		c.wg.Add(1)
+		go c.write(context.WithoutCancel(ctx), m, id)
 	}
-	q.waiting = append(q.waiting, mine)
 	c.mu.Unlock()
-
-	if !leading {
-		select {
-		case <-mine.done:
-			return mine.rec, mine.err
-		case <-mine.lead:
-			hint = nil
-		case <-ctx.Done():
-			// Somebody may have been told to wait for this one to lead.
-			go func() {
-				select {
-				case <-mine.done:
-				case <-mine.lead:
-					c.run(ctx, m, id, q, nil)
-				}
-			}()
-			return nil, unavailable(ctx.Err())
-		}
+	select {
+	case <-mine.done:
+		return mine.rec, mine.err
+	case <-ctx.Done():
+		return nil, unavailable(ctx.Err())
 	}
-	c.run(ctx, m, id, q, hint)
-	return mine.rec, mine.err
 }
 
-// run writes what is waiting, and hands the lead on if more has come.
-func (c *commits) run(ctx context.Context, m *Manager, id ID, q *queue, hint *Record) {
-	c.mu.Lock()
-	batch := q.waiting
-	q.waiting = nil
-	c.mu.Unlock()
-
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitDeadline)
-	defer cancel()
-	m.swap(ctx, id, hint, batch)
-	for _, b := range batch {
-		close(b.done)
+// write saves what waits for one session, until nothing does. Close waits for it.
+func (c *commits) write(ctx context.Context, m *Manager, id ID) {
+	defer c.wg.Done()
+	for {
+		c.mu.Lock()
+		batch := c.queues[id]
+		if len(batch) == 0 {
+			delete(c.queues, id)
+			c.mu.Unlock()
+			return
+		}
+		c.queues[id] = nil
+		c.mu.Unlock()
+		func() {
+			ctx, cancel := context.WithTimeout(ctx, commitDeadline)
+			defer cancel()
+			m.swap(ctx, id, batch)
+		}()
+		for _, b := range batch {
+			close(b.done)
+		}
 	}
+}
 
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(q.waiting) == 0 {
-		delete(c.queues, id)
-	} else {
-		close(q.waiting[0].lead)
+// wait returns when no write is under way, or ctx has ended.
+func (c *commits) wait(ctx context.Context) error {
+	idle := make(chan struct{})
+	go func() {
+		c.wg.Wait()
+		close(idle)
+	}()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
 // swap applies a batch to the row by compare-and-swap, again on each conflict.
-func (m *Manager) swap(ctx context.Context, id ID, hint *Record, batch []*commitment) {
-	rec := hint
+func (m *Manager) swap(ctx context.Context, id ID, batch []*commitment) {
+	rec := batch[0].hint
 	for range maxAttempts {
 		if rec == nil {
 			var err error
@@ -105,7 +101,7 @@ func (m *Manager) swap(ctx context.Context, id ID, hint *Record, batch []*commit
 				return
 			}
 		}
-		next, err := m.merge(rec, batch)
+		next, err := m.merge(m.touches.ahead(rec), batch)
 		if err != nil {
 			failAll(batch, err)
 			return
@@ -147,7 +143,7 @@ func (m *Manager) merge(rec *Record, batch []*commitment) (*Record, error) {
 	at := m.Now()
 	var secret *[32]byte
 	for _, b := range batch {
-		own, ok := m.currentSecret(rec, b.secret, at)
+		own, ok := m.currentSecret(rec, &b.secret, at)
 		if b.err = nil; rec.StateAt(at) != Live || !ok {
 			b.err = errInvalid(errEnded)
 			continue
@@ -157,25 +153,17 @@ func (m *Manager) merge(rec *Record, batch []*commitment) (*Record, error) {
 	if secret == nil {
 		return nil, nil
 	}
-	data, err := m.openData(rec, secret)
+	opened, err := m.openData(rec, secret)
 	if err != nil {
 		return nil, err
 	}
-	if data == nil {
-		data = make(map[string]json.RawMessage)
-	}
-	applied := false
+	data, applied := newValues(opened), false
 	for _, b := range batch {
 		if b.err != nil {
 			continue
 		}
-		trial := maps.Clone(data)
-		for _, o := range b.ops {
-			if b.err = applyOp(trial, o, m.cfg.MaxData); b.err != nil {
-				break
-			}
-		}
-		if b.err == nil {
+		trial := data.clone()
+		if b.err = trial.applyAll(b.ops, m.cfg.MaxData); b.err == nil {
 			data, applied = trial, true
 		}
 	}
@@ -183,7 +171,7 @@ func (m *Manager) merge(rec *Record, batch []*commitment) (*Record, error) {
 		return nil, nil
 	}
 	next := *rec
-	if err := m.sealInto(&next, secret, data); err != nil {
+	if err := m.sealInto(&next, secret, data.m); err != nil {
 		return nil, err
 	}
 	return &next, nil

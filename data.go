@@ -3,6 +3,7 @@ package latchkey
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
 )
 
@@ -128,13 +129,36 @@ func checkName(name string) error {
 	return nil
 }
 
-// applyOp changes data in place, or returns an error and leaves it as it was.
-// max bounds the size of the whole as JSON.
-func applyOp(data map[string]json.RawMessage, o op, max int) error {
+// values is session data in hand, with its size as a JSON object kept along, so
+// that many changes do not measure the whole each time.
+type values struct {
+	m    map[string]json.RawMessage
+	size int // exact but for escapes in names
+}
+
+func newValues(m map[string]json.RawMessage) *values {
+	v := &values{m: m, size: 2}
+	if v.m == nil {
+		v.m = make(map[string]json.RawMessage)
+	}
+	for name, raw := range v.m {
+		v.size += sizeOf(name, raw)
+	}
+	return v
+}
+
+// sizeOf is what a value adds to the object: quotes, colon and comma with it.
+func sizeOf(name string, raw json.RawMessage) int { return len(name) + len(raw) + 4 }
+
+func (v *values) clone() *values { return &values{maps.Clone(v.m), v.size} }
+
+// apply makes one change, or returns an error and leaves v as it was. most bounds
+// the size of the whole.
+func (v *values) apply(o op, most int) error {
 	if err := checkName(o.name); err != nil {
 		return err
 	}
-	before, had := data[o.name]
+	before, had := v.m[o.name]
 	after := o.value
 	if o.update != nil {
 		var err error
@@ -142,27 +166,34 @@ func applyOp(data map[string]json.RawMessage, o op, max int) error {
 			return err
 		}
 	}
+	size := v.size
+	if had {
+		size -= sizeOf(o.name, before)
+	}
 	if after == nil {
-		delete(data, o.name)
+		delete(v.m, o.name)
+		v.size = size
 		return nil
 	}
-	data[o.name] = after
-	if sizeOf(data) > max {
-		if had {
-			data[o.name] = before
-		} else {
-			delete(data, o.name)
-		}
-		return NewError(CodeDataTooLarge, fmt.Sprintf("session data would exceed %d bytes", max), nil)
+	if size += sizeOf(o.name, after); size > most {
+		return NewError(CodeDataTooLarge, fmt.Sprintf("session data would exceed %d bytes", most), nil)
 	}
+	v.m[o.name], v.size = after, size
 	return nil
 }
 
-// sizeOf is about the length of data as a JSON object, exact but for escapes in names.
-func sizeOf(data map[string]json.RawMessage) int {
-	n := 2
-	for name, raw := range data {
-		n += len(name) + len(raw) + 4
+// applyAll makes changes until one fails. It runs away from the request that
+// recorded them, so a program's function that panics is an error here.
+func (v *values) applyAll(ops []op, most int) (err error) {
+	defer func() {
+		if recover() != nil {
+			err = NewError(CodeInternal, "latchkey: a function given to Update panicked", nil)
+		}
+	}()
+	for _, o := range ops {
+		if err := v.apply(o, most); err != nil {
+			return err
+		}
 	}
-	return n
+	return nil
 }

@@ -93,7 +93,7 @@ func (m *Manager) signIn(ctx context.Context, st *state, in SignIn) error {
 	if err := m.checkSignIn(&in); err != nil {
 		return err
 	}
-	data := make(map[string]json.RawMessage)
+	data := newValues(nil)
 	if in.KeepData && len(st.view) > 0 || len(st.view) == 0 && len(st.ops) > 0 {
 		if st.data == nil {
 			st.loadData()
@@ -101,22 +101,16 @@ func (m *Manager) signIn(ctx context.Context, st *state, in SignIn) error {
 		if st.broken != nil {
 			return st.broken
 		}
-		for name, raw := range st.data {
-			data[name] = raw
-		}
+		data = st.data.clone()
 	}
 	for name, raw := range in.Data {
-		if err := applyOp(data, op{name: name, value: raw}, m.cfg.MaxData); err != nil {
+		if err := data.apply(op{name: name, value: raw}, m.cfg.MaxData); err != nil {
 			return err
 		}
 	}
-	now := m.Now()
 	rec := Record{Provider: in.Provider, Subject: in.Subject, Email: in.Email, Name: in.Name, Roles: slices.Clone(in.Roles),
 		Methods: slices.Clone(in.Methods), Assurance: in.Assurance, AuthTime: microseconds(in.AuthTime), SID: in.SID,
 		Idle: in.Idle, Lifetime: in.Lifetime, IP: in.IP, UserAgent: in.UserAgent}
-	if rec.AuthTime.IsZero() {
-		rec.AuthTime = now
-	}
 	if st.r != nil && rec.IP == "" {
 		rec.IP = m.cfg.ClientIP(st.r)
 	}
@@ -127,12 +121,12 @@ func (m *Manager) signIn(ctx context.Context, st *state, in SignIn) error {
 	if len(st.view) > 0 {
 		create.Replaces = st.view.id()
 	}
-	return m.create(ctx, st, rec, create, data, in.By, "sign-in")
+	return m.create(ctx, st, rec, create, data.m, in.By, "sign-in")
 }
 
 // createAnonymous makes a session for a visitor whose first value is to be kept.
 func (m *Manager) createAnonymous(ctx context.Context, st *state) error {
-	if len(st.data) == 0 {
+	if st.data == nil || len(st.data.m) == 0 {
 		st.ops = nil // set and deleted again: nothing to keep
 		return nil
 	}
@@ -140,7 +134,7 @@ func (m *Manager) createAnonymous(ctx context.Context, st *state) error {
 	if st.r != nil {
 		rec.IP, rec.UserAgent = m.cfg.ClientIP(st.r), st.r.UserAgent()
 	}
-	return m.create(ctx, st, rec, Create{}, st.data, "user", "anonymous")
+	return m.create(ctx, st, rec, Create{}, st.data.m, "user", "anonymous")
 }
 
 // create completes the record, stores it and hands its token out.
@@ -164,6 +158,9 @@ func (m *Manager) create(ctx context.Context, st *state, rec Record, c Create, d
 	}
 	rec.SecretHash = hashOf(&secret)
 	rec.CreatedAt, rec.LastSeenAt, rec.RotatedAt = at, at, at
+	if rec.AuthTime.IsZero() && rec.Subject != "" {
+		rec.AuthTime = at
+	}
 	if rec.Idle == 0 {
 		rec.Idle = m.cfg.Idle
 	}
@@ -247,7 +244,7 @@ func (st *state) replay(ops []op) error {
 	st.ops, st.data = nil, nil
 	st.loadData()
 	for _, o := range ops {
-		if err := applyOp(st.data, o, st.m.cfg.MaxData); err != nil {
+		if err := st.data.apply(o, st.m.cfg.MaxData); err != nil {
 			return err
 		}
 	}
@@ -282,6 +279,9 @@ func (s Session) End(ctx context.Context) error {
 	return nil
 }
 
+// maxSkew is how far ahead of the store's clock a provider's may be.
+const maxSkew = time.Minute
+
 // checkSignIn reports every wrong field of a sign-in.
 func (m *Manager) checkSignIn(in *SignIn) error {
 	f := fields{}
@@ -305,7 +305,7 @@ func (m *Manager) checkSignIn(in *SignIn) error {
 	if in.Lifetime < 0 || in.Lifetime != 0 && in.Lifetime < minIdle || in.Lifetime > m.cfg.Absolute {
 		f.add("ttl_seconds", fmt.Sprintf("is between 1 and the configured %d", int(m.cfg.Absolute/time.Second)))
 	}
-	if in.AuthTime.After(m.Now().Add(time.Minute)) {
+	if in.AuthTime.After(m.Now().Add(maxSkew)) {
 		f.add("auth_time", "is in the future")
 	}
 	for name, raw := range in.Data {
@@ -317,8 +317,11 @@ func (m *Manager) checkSignIn(in *SignIn) error {
 }
 
 // check reports every wrong field of a renewal.
-func (n *Renewal) check() error {
+func (n *Renewal) check(now time.Time) error {
 	f := fields{}
+	if n.AuthTime.After(now.Add(maxSkew)) {
+		f.add("auth_time", "is in the future")
+	}
 	f.list("roles", n.Roles)
 	f.list("methods", n.Methods)
 	f.text("assurance", n.Assurance, 0, 255)

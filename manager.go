@@ -51,9 +51,15 @@ func New(cfg Config) (*Manager, error) {
 	return m, nil
 }
 
-// Close writes the activity that is still to be recorded and stops. It does not
-// close the store. After ctx ends it gives up and returns ctx's error.
-func (m *Manager) Close(ctx context.Context) error { return m.touches.stop(ctx, m.FlushTouches) }
+// Close waits for the changes that are being saved, writes the activity that is
+// still to be recorded, and stops. It does not close the store. After ctx ends it
+// gives up and returns ctx's error.
+func (m *Manager) Close(ctx context.Context) error {
+	if err := m.commits.wait(ctx); err != nil {
+		return err
+	}
+	return m.touches.stop(ctx, m.FlushTouches)
+}
 
 // storeTime is the instant now by the clock that sessions are judged by.
 func (m *Manager) storeTime(now Moment) time.Time { return fromMicro(m.storeMicros(now)) }
@@ -275,7 +281,7 @@ func (m *Manager) judge(ctx context.Context, st *state, rec *Record, filling Fil
 		return errReread
 	case !live:
 		return errInvalid(errEnded)
-	case previous:
+	case previous, rec.SupersededHash == hash && at.Before(rec.RotatedAt.Add(m.cfg.RotateGrace)):
 		return errInvalid(errReplaced)
 	}
 	return m.theft(ctx, rec)

@@ -51,6 +51,10 @@ type Record struct {
 	RotateKey    keyring.ID
 	RotatedAt    time.Time // when the present secret was drawn
 	GraceEnd     time.Time
+	// SupersededHash is of the token before the previous one, where a renewal came
+	// so soon that requests with it may still be in flight: for the length of the
+	// grace after RotatedAt it is refused, and not taken for a thief's.
+	SupersededHash [32]byte
 }
 
 // State says whether a session may be used, and if not, why.

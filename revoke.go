@@ -171,11 +171,8 @@ func (s Session) RevokeOne(ctx context.Context, id ID) error {
 		return ErrNoSession
 	}
 	own := s.Identity()
-	if own.IsZero() {
-		if id != s.ID() {
-			return NewError(CodeNoSuchSession, "no such session", nil)
-		}
-		return s.End(ctx)
+	if own.IsZero() && id != s.ID() {
+		return NewError(CodeNoSuchSession, "no such session", nil)
 	}
 	_, err := s.m.Revoke(ctx, Revocation{ID: id, Only: own, By: "user", Reason: "revoked by user", Event: audit.Event{IP: s.IP()}})
 	return err
@@ -199,6 +196,9 @@ func (s Session) RevokeOthers(ctx context.Context) (int, error) {
 func (m *Manager) Purge(ctx context.Context, p Purge) (int, error) {
 	if p.Event.Action == "" {
 		p.Event = audit.Event{Time: m.Now(), Action: audit.Purge, Actor: "system", Outcome: audit.Done, Reason: "retention"}
+		if !p.Erase.IsZero() {
+			p.Event.Reason = "erasure"
+		}
 	}
 	if !p.Erase.IsZero() && m.cache != nil {
 		defer m.cache.Clear()

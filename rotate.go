@@ -48,7 +48,7 @@ func (m *Manager) rotate(ctx context.Context, st *state, rec *Record, now Moment
 	if err := m.rewrap(&next, rec, st.tok.secret(), &secret); err != nil {
 		return err
 	}
-	next.PreviousHash, next.PreviousWrap = rec.SecretHash, rec.Wrap
+	next.PreviousHash, next.PreviousWrap, next.SupersededHash = rec.SecretHash, rec.Wrap, [32]byte{}
 	next.SecretHash = hashOf(&secret)
 	next.RotatedAt, next.GraceEnd = m.storeTime(now), time.Time{}
 	event := m.event(audit.Rotate, "user", "rotation", rec)
@@ -165,6 +165,10 @@ func (m *Manager) patch(ctx context.Context, next *Record, event *audit.Event) e
 		return NewError(CodeInternal, "no randomness from the system", err)
 	}
 	err := m.store.Patch(ctx, Patch{Record: *next, Event: event})
+	if CodeOf(err) == CodeInvalidSession && m.writeTouch(ctx, next.ID) {
+		// It was seen just before its idle limit, and the store had yet to be told.
+		err = m.store.Patch(ctx, Patch{Record: *next, Event: event})
+	}
 	if err == nil {
 		next.Version++
 		m.drop(next.ID)
@@ -217,7 +221,7 @@ func (s Session) Renew(ctx context.Context, n Renewal) (Issued, error) {
 	if s.st == nil {
 		return Issued{}, ErrReadOnly
 	}
-	if err := n.check(); err != nil {
+	if err := n.check(s.m.Now()); err != nil {
 		return Issued{}, err
 	}
 	st := s.st
@@ -250,6 +254,7 @@ func (m *Manager) renew(ctx context.Context, st *state, n Renewal) error {
 	if err != nil {
 		return sessionGone(err)
 	}
+	rec = m.touches.ahead(rec)
 	now := m.clock.Now()
 	at := m.storeTime(now)
 	old, ok := m.currentSecret(rec, st.tok.secret(), at)
@@ -270,6 +275,10 @@ func (m *Manager) renew(ctx context.Context, st *state, n Renewal) error {
 	}
 	// The old hash is kept, its grace over, so that a request still in flight with
 	// the old token is refused and is not taken for a thief's.
+	next.SupersededHash = [32]byte{}
+	if at.Before(rec.RotatedAt.Add(m.cfg.RotateGrace)) || rec.graceOpen(at) {
+		next.SupersededHash = rec.PreviousHash
+	}
 	next.PreviousHash, next.PreviousWrap, next.RotateNonce, next.RotateKey = rec.SecretHash, nil, [16]byte{}, 0
 	next.SecretHash, next.RotatedAt, next.GraceEnd = hashOf(&secret), at, at
 	next.LastSeenAt = at

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"iter"
+	"maps"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -161,16 +162,11 @@ func (s Session) Data() (json.RawMessage, error) {
 func (s Session) values() iter.Seq2[string, json.RawMessage] {
 	if s.st != nil {
 		if data, ok := s.st.working(); ok {
-			return func(yield func(string, json.RawMessage) bool) {
-				for name, raw := range data {
-					if !yield(name, raw) {
-						return
-					}
-				}
-			}
+			return maps.All(data)
 		}
 	}
-	return s.v.values
+	v, _ := s.now()
+	return v.values
 }
 
 // openError is why the session's data cannot be read, or nil.
@@ -183,23 +179,15 @@ func (s Session) openError() error {
 
 // raw returns one value, with this request's changes.
 func (s *Session) raw(name string) (json.RawMessage, bool, error) {
-	if s.st == nil && s.v.sealed() {
+	v, _ := s.now()
+	switch {
+	case s.st == nil && v.sealed():
 		return nil, false, ErrReadOnly
+	case s.st != nil && (s.st.changed.Load() || v.sealed()):
+		return s.st.value(name)
 	}
-	if s.st == nil || !s.st.changed.Load() && !s.v.sealed() {
-		raw, ok := s.v.value(name)
-		return raw, ok, nil
-	}
-	data, ok := s.st.working()
-	if err := s.st.openError(); err != nil {
-		return nil, false, err
-	}
-	if ok {
-		raw, found := data[name]
-		return raw, found, nil
-	}
-	raw, found := s.v.value(name)
-	return raw, found, nil
+	raw, ok := v.value(name)
+	return raw, ok, nil
 }
 
 // SetJSON sets a data value to a JSON text, for programs whose values have no

@@ -22,12 +22,12 @@ type state struct {
 	seen   int64
 	rec    *Record // the row, when this request read it; shared, never changed
 	ops    []op
-	data   map[string]json.RawMessage // working copy; nil until it is needed
-	broken error                      // why data cannot be opened
-	done   bool                       // the response has begun
-	header http.Header                // where Set-Cookie goes; nil outside HTTP
-	r      *http.Request              // for the client's address; nil outside HTTP
-	issued *Issued                    // the token drawn in this request, if any
+	data   *values       // working copy; nil until it is needed
+	broken error         // why data cannot be opened
+	done   bool          // the response has begun
+	header http.Header   // where Set-Cookie goes; nil outside HTTP
+	r      *http.Request // for the client's address; nil outside HTTP
+	issued *Issued       // the token drawn in this request, if any
 }
 
 // snapshot returns the view that is current.
@@ -48,7 +48,25 @@ func (st *state) working() (map[string]json.RawMessage, bool) {
 	if st.data == nil {
 		return nil, false
 	}
-	return maps.Clone(st.data), true
+	return maps.Clone(st.data.m), true
+}
+
+// value returns one value that is current.
+func (st *state) value(name string) (json.RawMessage, bool, error) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.data == nil && st.view.sealed() {
+		st.loadData()
+	}
+	if st.broken != nil {
+		return nil, false, st.broken
+	}
+	if st.data == nil {
+		raw, ok := st.view.value(name)
+		return raw, ok, nil
+	}
+	raw, ok := st.data.m[name]
+	return raw, ok, nil
 }
 
 func (st *state) openError() error {
@@ -60,9 +78,9 @@ func (st *state) openError() error {
 // loadData fills the working copy from the view or, where that is sealed, by
 // reading and opening the row.
 func (st *state) loadData() {
-	st.data = make(map[string]json.RawMessage)
+	st.data = newValues(nil)
 	if !st.view.sealed() {
-		maps.Insert(st.data, st.view.values)
+		st.data = newValues(maps.Collect(st.view.values))
 		return
 	}
 	rec := st.rec
@@ -82,7 +100,7 @@ func (st *state) loadData() {
 		st.broken = err
 		return
 	}
-	st.data = data
+	st.data = newValues(data)
 }
 
 // change records an op and applies it to the working copy, so that the request
@@ -99,7 +117,7 @@ func (st *state) change(o op) error {
 	if st.broken != nil {
 		return st.broken
 	}
-	if err := applyOp(st.data, o, st.m.cfg.MaxData); err != nil {
+	if err := st.data.apply(o, st.m.cfg.MaxData); err != nil {
 		return err
 	}
 	st.ops = append(st.ops, o)
@@ -125,7 +143,7 @@ func (st *state) save(ctx context.Context) error {
 	if len(st.view) == 0 {
 		return st.m.createAnonymous(ctx, st)
 	}
-	rec, err := st.m.commits.apply(ctx, st.m, *st.tok.id(), st.tok.secret(), st.rec, st.ops)
+	rec, err := st.m.commits.apply(ctx, st.m, *st.tok.id(), &commitment{secret: *st.tok.secret(), hint: st.rec, ops: st.ops})
 	if err != nil {
 		return err
 	}

@@ -41,8 +41,10 @@ type Store interface {
 	// version nor publishes. Unknown and ended sessions are passed over.
 	Touch(ctx context.Context, touches []Touch) error
 
-	// Revoke ends sessions and keeps their rows. It is idempotent: what has ended
-	// already keeps its first time, actor and reason, and is not counted again.
+	// Revoke ends sessions and keeps their rows. It is idempotent: what was revoked
+	// already keeps its first time, actor and reason. Rows that are expired or idle
+	// by the store's clock are marked and published like others, since activity that
+	// is yet to be written could still revive an idle one; they are not counted.
 	Revoke(ctx context.Context, r Revocation) (RevokeResult, error)
 
 	// List returns a page of sessions, newest first.

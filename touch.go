@@ -105,6 +105,16 @@ func (t *toucher) ahead(rec *Record) *Record {
 	return &next
 }
 
+// writeTouch writes what activity is noted of one session, and reports whether
+// there was any and it was written.
+func (m *Manager) writeTouch(ctx context.Context, id ID) bool {
+	t := &m.touches
+	t.mu.Lock()
+	at, ok := t.pending[id]
+	t.mu.Unlock()
+	return ok && m.store.Touch(ctx, []Touch{{ID: id, At: fromMicro(at)}}) == nil
+}
+
 // FlushTouches writes the activity noted so far. The Manager does so by itself
 // twice a second and at Close; call it to see last-seen times at once. What could
 // not be written is kept for the next time.
