@@ -45,6 +45,9 @@ type Config struct {
 
 	// Pages are handlers beside the API: sign-in, self-service, console.
 	Pages []Page
+	// PageError answers a page's form that may come from another site; unset, it is
+	// a problem like the API's.
+	PageError func(w http.ResponseWriter, r *http.Request, err error)
 
 	// StoreTimeout bounds each request's dealings with the store: 5 seconds unless
 	// set; at most a minute.

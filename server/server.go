@@ -42,7 +42,7 @@ func New(cfg Config) (*Server, error) {
 		origins = append(origins, origin)
 	}
 	var err error
-	if s.csrf, err = csrf.New(csrf.Config{CookieName: s.cookie, TrustedOrigins: origins}); err != nil {
+	if s.csrf, err = csrf.New(csrf.Config{CookieName: s.cookie, TrustedOrigins: origins, OnError: cfg.PageError}); err != nil {
 		return nil, err
 	}
 	s.api = s.cfg.newAPI(s.cookie, s.csrf)
