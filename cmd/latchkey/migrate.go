@@ -1,0 +1,48 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/latchkey-go/latchkey/store/sqlite"
+)
+
+func (p *program) migrateCommand() *cobra.Command {
+	s, asJSON := &settings{}, false
+	return p.cobra(s, command{
+		use: "migrate", short: "Make the store, or bring it to this program's schema",
+		long: `Bring the store to this program's schema, or make it where there is none. No other
+command and no daemon changes the schema of a store that exists: back it up, then
+run this. Running daemons of the previous version go on.`,
+		example:  "  latchkey migrate\n  latchkey migrate --store sqlite:/var/lib/latchkey/latchkey.db",
+		settings: storeOptions, own: []option{jsonOption(&asJSON)},
+		check: func([]string) []string { return s.checkStore() },
+		do: func(ctx context.Context, _ []string) error {
+			scheme, path := s.storeScheme()
+			if scheme == "memory" {
+				return errOneProcess()
+			}
+			if s.demo {
+				return usage("--demo: `latchkey serve --demo` makes the demo's store itself")
+			}
+			from, to, err := sqlite.Migrate(ctx, path)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(p.out, map[string]any{"from": from, "to": to})
+			}
+			text := fmt.Sprintf("%s is at schema %d already", redact(s.store), to)
+			switch {
+			case from == 0:
+				text = fmt.Sprintf("made %s with schema %d", redact(s.store), to)
+			case from != to:
+				text = fmt.Sprintf("brought %s from schema %d to %d", redact(s.store), from, to)
+			}
+			message(p.err, "%s", text)
+			return nil
+		},
+	})
+}
