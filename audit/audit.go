@@ -49,22 +49,14 @@ const (
 	Theft Action = "session.theft"
 	// Purge: ended rows were removed, past retention or on an erasure request.
 	Purge Action = "session.purge"
-	// Refuse: a sign-in was refused (limit reached, or begun before a revocation).
-	Refuse Action = "session.refuse"
-	// KeyChange: the keyring was changed or re-read.
-	KeyChange Action = "key.change"
 )
 
-// Outcome says how an action ended.
+// Outcome says how an action ended. What was refused changed nothing, and is
+// counted in metrics rather than recorded, so the trail knows one outcome so far.
 type Outcome string
 
-// The outcomes.
-const (
-	// Done: the action took effect.
-	Done Outcome = "done"
-	// Refused: a rule stood against it; nothing changed.
-	Refused Outcome = "refused"
-)
+// Done: the action took effect.
+const Done Outcome = "done"
 
 // Event is one entry of the trail. The zero value of a field means "does not
 // apply" or "not known".
@@ -86,7 +78,7 @@ type Event struct {
 	Provider, Subject string
 	// IP is the client's address, as far as the privacy setting keeps it.
 	IP string
-	// Outcome is Done or Refused.
+	// Outcome is Done.
 	Outcome Outcome
 	// Reason says why, in a word or a short phrase: "logout", "limit", "theft".
 	Reason string
