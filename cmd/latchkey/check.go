@@ -82,9 +82,6 @@ func (s *settings) checkDemo() (problems []string) {
 	if s.tlsCert != "" || s.tlsKey != "" {
 		problems = append(problems, "--demo: speaks plain HTTP; leave --tls-cert and --tls-key out")
 	}
-	if s.prefix != "" {
-		problems = append(problems, "--demo: has its pages at the root; leave --prefix out")
-	}
 	return problems
 }
 

@@ -264,7 +264,11 @@ func TestDemo(t *testing.T) {
 	// The demo's store is refused in earnest, and serves the demo again.
 	cli(t, dir, 0, "key", "generate")
 	cli(t, dir, 2, "serve", "--store", "sqlite:latchkey-demo.db", "--listen", "127.0.0.1:0")
-	start(t, dir, "--demo").stop()
+	again := start(t, dir, "--demo", "--prefix", "/_latchkey")
+	if resp, _ := again.call("GET", "/_latchkey/login", ""); resp.StatusCode != 200 {
+		t.Errorf("the sign-in page below a prefix: %d", resp.StatusCode)
+	}
+	again.stop()
 	if strings.Contains(p.all(), token) || strings.Contains(p.all(), adminSecret) {
 		t.Errorf("a secret is in the log:\n%s", p.all())
 	}

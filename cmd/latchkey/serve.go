@@ -268,7 +268,7 @@ func (s *settings) warnings() (list []string) {
 func (d *daemon) printDemo() {
 	base := d.s.public.String()
 	rows := [][]string{
-		{"  sign in", base + "/login"}, {"  your sessions", base + "/account"}, {"  live counts", base + "/status"},
+		{"  sign in", base + d.site.Path("/login")}, {"  your sessions", base + d.site.Path("/account")}, {"  live counts", base + d.site.Path("/status")},
 		{"  API", base + "/openapi.json"}, {"  sessions kept in", strings.TrimPrefix(d.s.store, "sqlite:")},
 	}
 	fmt.Fprintln(d.p.out, "Latchkey demo: anybody can sign in, under any name")
