@@ -235,7 +235,7 @@ func writerSettings(cfg *Config) string {
 }
 
 func readerSettings(cache int64) string {
-	return fmt.Sprintf(`PRAGMA query_only=ON; PRAGMA temp_store=MEMORY; PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON; PRAGMA cache_size=-%d;`,
+	return fmt.Sprintf(`PRAGMA query_only=ON; PRAGMA temp_store=MEMORY; PRAGMA trusted_schema=OFF; PRAGMA cache_size=-%d;`,
 		max(cache/1024, 64))
 }
 

@@ -248,6 +248,13 @@ func TestSteps(t *testing.T) {
 
 func TestReadOnly(t *testing.T) {
 	path := made(t)
+	alone := mustOpen(t, Config{Path: path, ReadOnly: true}) // nobody keeps a log for it
+	if page, err := alone.List(t.Context(), latchkey.ListQuery{}); err != nil || len(page.Records) != 1 {
+		t.Errorf("listed %d, %v", len(page.Records), err)
+	}
+	if err := alone.Close(); err != nil {
+		t.Fatal(err)
+	}
 	w := mustOpen(t, Config{Path: path})
 	id := add(t, w, "bob")
 	s := mustOpen(t, Config{Path: path, ReadOnly: true})

@@ -85,6 +85,7 @@ func newStore(cfg *Config, w *conn, schema Schema, file os.FileInfo) (*Store, er
 	s.reads = newPool(s, cfg.Readers, opener(cfg.ReadCache))
 	s.scans = newPool(s, scanners, opener(cfg.ReadCache))
 	s.polls = newPool(s, 1, opener(0))
+	w.SetBusyTimeout(min(cfg.Wait, slice))
 	go s.write(&writer{s: s, c: w})
 	return s, nil
 }

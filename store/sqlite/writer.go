@@ -102,7 +102,8 @@ type writer struct {
 		due    int64 // store time
 		marked int64 // position of the log at the last look
 	}
-	written bool // since the log was last moved into the database
+	written bool // since the last tick
+	logged  bool // there is something in the write-ahead log
 }
 
 // write is the goroutine that writes, until Close.
@@ -118,7 +119,7 @@ func (s *Store) write(w *writer) {
 		case <-ticker.C:
 			w.lookAfter()
 		case done := <-s.tidy:
-			w.checkpoint("TRUNCATE")
+			w.checkpoint()
 			close(done)
 		case <-s.closing:
 			w.drain()
@@ -214,7 +215,7 @@ func (w *writer) try(group []*op) error {
 		return err
 	}
 	w.s.clock.sample()
-	if err := w.c.query("BEGIN IMMEDIATE").run(); err != nil {
+	if err := w.begin(); err != nil {
 		return err
 	}
 	t := &tx{w: w, c: w.c, s: w.s}
@@ -243,7 +244,7 @@ func (w *writer) try(group []*op) error {
 		}
 		return err
 	}
-	w.written = true
+	w.written, w.logged = true, true
 	if waits := w.s.hub.publish(t.batch(), t.changeSeq); len(waits) > 0 {
 		for _, o := range group {
 			if o.tells {
@@ -252,6 +253,26 @@ func (w *writer) try(group []*op) error {
 		}
 	}
 	return nil
+}
+
+// slice is how long one attempt to get the lock takes. Between two of them the
+// writer sees whether the store is being closed.
+const slice = 250 * time.Millisecond
+
+// begin waits for the lock. While the store is being closed it waits only for
+// one slice, so that another process cannot keep a program from stopping.
+func (w *writer) begin() error {
+	for waited := slice; ; waited += slice {
+		err := w.c.query("BEGIN IMMEDIATE").run()
+		if sqlite.ErrCode(err).ToPrimary() != sqlite.ResultBusy || waited >= w.s.wait {
+			return err
+		}
+		select {
+		case <-w.s.closing:
+			return err
+		default:
+		}
+	}
 }
 
 // run runs one op; a panic of it is an error of this op alone.
@@ -281,8 +302,11 @@ func (w *writer) lookAfter() {
 		return
 	}
 	w.s.clock.sample()
-	if w.written {
-		w.checkpoint("PASSIVE")
+	switch {
+	case w.written:
+		w.written = false // still busy; moving the log now would only be to write the same pages again later
+	case w.logged:
+		w.checkpoint()
 	}
 	if now := w.s.clock.micros(); now >= w.prune.due {
 		w.prune.due = now + pruneEvery.Microseconds()
@@ -293,18 +317,18 @@ func (w *writer) lookAfter() {
 
 // checkpoint moves the log into the database, as far as readers let it; what is
 // left is moved another time.
-func (w *writer) checkpoint(how string) {
+func (w *writer) checkpoint() {
 	w.c.SetBusyTimeout(0)
-	_ = w.c.script("PRAGMA wal_checkpoint(" + how + ")")
-	w.c.SetBusyTimeout(w.s.wait)
-	w.written = false
+	_ = w.c.script("PRAGMA wal_checkpoint(TRUNCATE)")
+	w.c.SetBusyTimeout(min(w.s.wait, slice))
+	w.logged = false
 }
 
 // close ends the connections. The last one on the file removes the log.
 func (w *writer) close() error {
 	err := errors.Join(w.s.reads.close(), w.s.scans.close(), w.s.polls.close())
 	if !w.s.readOnly && w.s.broken.Load() == nil {
-		w.checkpoint("TRUNCATE")
+		w.checkpoint()
 	}
 	if err = errors.Join(err, w.c.Close()); err != nil {
 		return unavailable(err)

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"os"
 	"strconv"
 	"testing"
 	"time"
@@ -63,6 +64,42 @@ func TestCloseFinishes(t *testing.T) {
 	for range n {
 		get(t, again, <-ids)
 	}
+}
+
+// A lock that another holds does not keep a program from stopping.
+func TestCloseLocked(t *testing.T) {
+	s := mustOpen(t, Config{Path: newPath(t), Wait: time.Minute})
+	hold := raw(t, s.path)
+	if err := hold.script("BEGIN IMMEDIATE"); err != nil {
+		t.Fatal(err)
+	}
+	failed := make(chan error)
+	go func() {
+		_, err := s.Create(context.Background(), signIn(s, "ann"))
+		failed <- err
+	}()
+	start := time.Now()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	wantUnavailable(t, <-failed, "")
+	if took := time.Since(start); took > 4*time.Second {
+		t.Errorf("closing took %v", took)
+	}
+	if err := hold.script("ROLLBACK"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The write-ahead log is moved into the database when nobody writes.
+func TestIdleCheckpoint(t *testing.T) {
+	s := mustOpen(t, Config{Path: newPath(t)})
+	add(t, s, "ann")
+	eventually(t, "the log to be emptied", func() bool {
+		info, err := os.Stat(s.path + "-wal")
+		return err == nil && info.Size() == 0
+	})
+	add(t, s, "ann")
 }
 
 // Callers that race with Close get an answer, all of them, and a true one.
