@@ -57,6 +57,17 @@ func (p *program) cobra(s *settings, c command) *cobra.Command {
 			_ = cmd.RegisterFlagCompletionFunc(o.name, cobra.FixedCompletions(o.allowed, cobra.ShellCompDirectiveNoFileComp))
 		}
 	}
+	// A setting that the command has no use for may be given all the same, as it may
+	// stand in the file and in the environment: one set of flags serves every command.
+	for _, o := range s.options() {
+		if cmd.Flags().Lookup(o.name) == nil {
+			flag := cmd.Flags().VarPF(&flagText{kind: o.kind, def: o.def}, o.name, "", o.help)
+			flag.Hidden = true
+			if o.kind == "bool" {
+				flag.NoOptDefVal = "true"
+			}
+		}
+	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := p.prepare(cmd, s, c, options, args); err != nil {
 			return err

@@ -12,7 +12,7 @@ import (
 // server assembles the HTTP side: the API and the pages.
 func (d *daemon) server() (*server.Server, error) {
 	cfg := server.Config{Manager: d.manager, Store: d.store, Keys: d.ring, PublicURL: d.s.public, Prefix: d.s.prefix, Demo: d.s.demo,
-		MetricsElsewhere: d.metrics != nil, Version: thisBuild().Version, Logger: d.log}
+		MetricsElsewhere: d.metrics != nil, Version: thisBuild().Version, Logger: d.log, PageError: d.site.WriteError}
 	for _, k := range d.s.admins {
 		cfg.AdminKeys = append(cfg.AdminKeys, server.AdminKey{Name: k.name, Key: k.key})
 	}

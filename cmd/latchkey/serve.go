@@ -168,7 +168,7 @@ func (d *daemon) openManager() (err error) {
 	cfg := d.s.library()
 	cfg.Store, cfg.Keys, cfg.Clock, cfg.Logger = d.store, d.ring, d.clock, d.log
 	cfg.ClientIP, cfg.Passive = server.ClientIP(d.s.proxies), console.Passive
-	if d.site, err = page.New(page.Config{Prefix: d.s.prefix}); err != nil {
+	if d.site, err = page.New(page.Config{Prefix: d.s.prefix, Logger: d.log}); err != nil {
 		return err
 	}
 	cfg.OnError = d.site.WriteError
