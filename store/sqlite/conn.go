@@ -161,6 +161,13 @@ func (q query) done() {
 	}
 }
 
+// reset resets all statements, after a failure that may have left one in the middle.
+func (c *conn) reset() {
+	for _, s := range c.stmts {
+		_ = s.Reset() // repeats the statement's own error, if any
+	}
+}
+
 // number runs a statement for the first column of its first row; ok says whether there was one.
 func (q query) number() (n int64, ok bool, err error) {
 	if ok, err = q.next(); err != nil || !ok {

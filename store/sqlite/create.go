@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"time"
 
 	"zombiezen.com/go/sqlite"
 
@@ -319,22 +318,4 @@ func (t *tx) touch(touches []latchkey.Touch) error {
 		}
 	}
 	return nil
-}
-
-// pruneEvery is how often old entries of the log and old marks are removed, and
-// so about how long a follower may lie behind.
-const pruneEvery = time.Minute
-
-// pruneAll removes entries of the log that were there at the last look, and
-// marks that no longer count. The newest entry stays: its position tells
-// followers that they have missed nothing, and where the next one goes.
-func (t *tx) pruneAll() error {
-	p := &t.w.prune
-	if p.marked > 0 {
-		if err := t.c.query("DELETE FROM change WHERE seq<=?1 AND seq<(SELECT max(seq) FROM change)").int(p.marked).run(); err != nil {
-			return err
-		}
-	}
-	p.marked = t.changeSeq
-	return t.c.query("DELETE FROM mark WHERE at<?1").int(t.now - latchkey.RevocationMark.Microseconds()).run()
 }

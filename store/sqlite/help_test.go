@@ -34,6 +34,9 @@ func mustOpen(t testing.TB, cfg Config) *Store {
 // newPath is where a store may be made.
 func newPath(t testing.TB) string { return filepath.Join(t.TempDir(), "latchkey.db") }
 
+// now is the store's time.
+func (s *Store) now() time.Time { return timeOf(s.clock.micros()) }
+
 // made makes a store with one session, closes it, and returns its path.
 func made(t testing.TB) string {
 	t.Helper()
@@ -159,8 +162,8 @@ func intact(t testing.TB, path string) {
 		t.Errorf("integrity_check: %q, %v", v, err)
 	}
 	for what, text := range map[string]string{
-		"sessions of a subject that by_subject does not lead to": `SELECT count(*) FROM session s WHERE who<>0 AND NOT EXISTS
-			(SELECT 1 FROM by_subject b WHERE b.id=s.id AND b.created=s.created)`,
+		"sessions of a subject that by_subject does not lead to": `SELECT count(*) FROM session WHERE who<>0 AND (id, created) NOT IN
+			(SELECT id, created FROM by_subject)`,
 		"entries of by_subject that lead nowhere": `SELECT count(*) FROM by_subject WHERE id NOT IN (SELECT id FROM session)`,
 		"entries of by_sid that lead nowhere":     `SELECT count(*) FROM by_sid WHERE id NOT IN (SELECT id FROM session)`,
 		"sessions without an event":               `SELECT count(*) FROM session WHERE id NOT IN (SELECT session FROM audit WHERE session IS NOT NULL)`,

@@ -8,7 +8,7 @@ import (
 
 // Revoke implements latchkey.Store. A session that is idle is marked as revoked
 // without being counted. To count what a revocation of everything ends, all rows
-// are looked at while others wait to write, about 0.3 seconds a million; it is
+// are looked at while others wait to write, about 0.2 seconds a million; it is
 // committed with its count or not at all.
 func (s *Store) Revoke(ctx context.Context, r latchkey.Revocation) (latchkey.RevokeResult, error) {
 	if err := checkSelectors(&r); err != nil {

@@ -105,8 +105,6 @@ func newestTime(c *conn) (int64, error) {
 // clocks that wrote or read it was wrong. 0 when it was not.
 func (s *Store) Ahead() time.Duration { return s.ahead }
 
-func (s *Store) now() time.Time { return timeOf(s.clock.micros()) }
-
 // usable refuses calls to a store that is closed or whose file is gone.
 func (s *Store) usable() error {
 	select {
@@ -249,9 +247,7 @@ func (s *Store) snapshot(ctx context.Context, f func(c *conn) error) error {
 			return err
 		}
 		err := f(c)
-		if ctx.Err() != nil {
-			c.SetInterrupt(nil) // or the end of the transaction would be refused, too
-		}
+		c.SetInterrupt(nil) // or the end of the transaction could be refused, too
 		if eerr := c.query("ROLLBACK").run(); err == nil && !c.AutocommitEnabled() {
 			err = eerr
 		}

@@ -154,3 +154,25 @@ func (t *tx) recordPacked(at int64, session, event []byte, subject string, led b
 	}
 	return t.c.query("INSERT INTO audit_subject (key, seq) VALUES (?1,?2)").int(subjectKey(subject)).int(t.auditSeq).run()
 }
+
+// pruneEvery is how often old entries of the log and old marks are removed, and
+// so about how long a follower may lie behind.
+const pruneEvery = time.Minute
+
+// pruneRounds is how many times that is done after the last change: long enough
+// for its marks to go. An idle store is not written to.
+const pruneRounds = int(latchkey.RevocationMark/pruneEvery) + 2
+
+// pruneAll removes entries of the log that were there at the last look, and
+// marks that no longer count. The newest entry stays: its position tells
+// followers that they have missed nothing, and where the next one goes.
+func (t *tx) pruneAll() error {
+	p := &t.w.prune
+	if p.marked > 0 {
+		if err := t.c.query("DELETE FROM change WHERE seq<=?1 AND seq<(SELECT max(seq) FROM change)").int(p.marked).run(); err != nil {
+			return err
+		}
+	}
+	p.marked = t.changeSeq
+	return t.c.query("DELETE FROM mark WHERE at<?1").int(t.now - latchkey.RevocationMark.Microseconds()).run()
+}

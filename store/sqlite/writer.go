@@ -101,6 +101,7 @@ type writer struct {
 	prune struct {
 		due    int64 // store time
 		marked int64 // position of the log at the last look
+		rounds int   // how many are left since something was written
 	}
 	written bool // since the last tick
 	logged  bool // there is something in the write-ahead log
@@ -239,12 +240,13 @@ func (w *writer) try(group []*op) error {
 		err = w.c.query("COMMIT").run()
 	}
 	if err != nil {
+		w.c.reset()
 		if !w.c.AutocommitEnabled() {
 			err = errors.Join(err, w.c.query("ROLLBACK").run())
 		}
 		return err
 	}
-	w.written, w.logged = true, true
+	w.written, w.logged, w.prune.rounds = true, true, pruneRounds
 	if waits := w.s.hub.publish(t.batch(), t.changeSeq); len(waits) > 0 {
 		for _, o := range group {
 			if o.tells {
@@ -308,10 +310,12 @@ func (w *writer) lookAfter() {
 	case w.logged:
 		w.checkpoint()
 	}
-	if now := w.s.clock.micros(); now >= w.prune.due {
+	if now := w.s.clock.micros(); w.prune.rounds > 0 && now >= w.prune.due {
 		w.prune.due = now + pruneEvery.Microseconds()
+		left := w.prune.rounds - 1
 		w.group = append(w.group[:0], &op{done: make(chan struct{}), run: (*tx).pruneAll})
 		w.commit()
+		w.prune.rounds = left
 	}
 }
 
