@@ -57,6 +57,9 @@ func TestNumbersAsPythonWritesThem(t *testing.T) {
 			t.Errorf("%s is read as %v, %v", text, v, err)
 		}
 	}
+	if got := write(t, pyjson.Verbatim, []any{json.Number("1.50"), json.Number("-0"), "é"}); got != `[1.50,-0,"\u00e9"]` {
+		t.Error(got)
+	}
 	huge, _ := new(big.Int).SetString(strings.Repeat("9", 100), 10)
 	for want, v := range map[string]any{"1": int64(1), "18446744073709551615": uint64(math.MaxUint64), huge.String(): huge, "2.0": 2.0,
 		"7": int8(7), "0.5": float32(0.5), "null": (*big.Int)(nil)} {

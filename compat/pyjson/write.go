@@ -25,6 +25,8 @@ const (
 	Default
 	// CompactASCII is separators=(",", ":") alone: PyJWT.
 	CompactASCII
+	// Verbatim is CompactASCII with the text of a json.Number kept as it is.
+	Verbatim
 )
 
 // ErrUnwritable is what values that JSON has no form for are refused with: NaN and
@@ -35,7 +37,7 @@ var ErrUnwritable = errors.New("pyjson: JSON has no form for a value")
 // or float, *big.Int, map[string]any (members by name), or whatever encoding/json
 // can marshal, whose order of members is then kept. A json.Number is written as
 // Python writes the number it reads from that text: 1.50 as 1.5, 1e3 as 1000.0, -0
-// as 0. Errors wrap [ErrUnwritable].
+// as 0; only Verbatim keeps its text. Errors wrap [ErrUnwritable].
 func Append(dst []byte, style Style, v any) ([]byte, error) {
 	w := writer{style: style, out: dst}
 	if err := w.value(v, 0); err != nil {
@@ -161,6 +163,10 @@ func (w *writer) number(text string) error {
 	r := reader{text: []byte(text)}
 	if _, err := r.number(); err != nil || r.pos != len(text) {
 		return unwritable("a json.Number that is no number")
+	}
+	if w.style == Verbatim {
+		w.text(text)
+		return nil
 	}
 	if strings.ContainsAny(text, ".eE") {
 		f, err := strconv.ParseFloat(text, 64)
