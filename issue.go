@@ -79,7 +79,7 @@ func (s Session) SignIn(ctx context.Context, in SignIn) error {
 	}
 	s.st.mu.Lock()
 	defer s.st.mu.Unlock()
-	if s.st.done {
+	if !s.st.mayChange() {
 		return ErrCommitted
 	}
 	return s.st.m.signIn(ctx, s.st, in)
@@ -263,7 +263,7 @@ func (s Session) End(ctx context.Context) error {
 	st := s.st
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if st.done {
+	if !st.mayChange() {
 		return ErrCommitted
 	}
 	if len(st.view) > 0 {

@@ -105,7 +105,7 @@ func (m *Manager) Lookup(ctx context.Context, l Lookup) (Session, error) {
 	if err := m.find(ctx, st, request{within: within, passive: l.Passive, rotate: l.Rotate && !l.Passive}); err != nil {
 		return Session{}, err
 	}
-	return Session{v: st.view, seen: st.seen, st: st, m: m}, nil
+	return st.session(), nil
 }
 
 // Token returns the token that this request drew (at sign-in, renewal, rotation
@@ -209,13 +209,9 @@ func (m *Manager) hit(tok *token, now Moment, req request) (v view, seen int64, 
 	if !ok || len(v) < viewStrings {
 		return nil, 0, false
 	}
-	hash := tok.hash()
-	same := subtle.ConstantTimeCompare(v[viewHash:viewHash+32], hash[:]) &
-		subtle.ConstantTimeCompare(v[viewMAC:viewMAC+16], tok.mac()[:]) &
-		subtle.ConstantTimeByteEq(v[viewKey], byte(tok.key))
 	us := m.storeMicros(now)
 	idle := v.int(viewIdle)
-	if same != 1 || us >= v.int(viewExpires) || idle > 0 && us >= seen+idle ||
+	if !view(v).verifiedWith(tok) || us >= v.int(viewExpires) || idle > 0 && us >= seen+idle ||
 		req.rotate && m.rotationDue(v.int(viewDrawn), us) {
 		return nil, 0, false
 	}

@@ -22,17 +22,15 @@ import (
 func (m *Manager) Middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := new(requestContext)
-		s, err := m.begin(&c.state, w, r)
-		if err != nil {
+		if err := m.begin(&c.state, w, r); err != nil {
 			m.cfg.OnError(w, r, err)
 			return
 		}
-		c.Context, c.session = r.Context(), s
+		c.Context = r.Context()
 		r = r.WithContext(c)
-		c.writer = responseWriter{w: w, r: r, st: &c.state}
-		defer c.state.close() // after a panic nothing is saved, and nothing can be any more
-		next.ServeHTTP(&c.writer, r)
-		c.writer.begin()
+		c.state.r = r
+		next.ServeHTTP((*responseWriter)(&c.state), r)
+		c.state.begin() // unless it panicked
 	})
 }
 
@@ -42,9 +40,7 @@ type contextKey struct{}
 // requestContext is everything that a request needs, in one allocation.
 type requestContext struct {
 	context.Context
-	session Session
-	state   state
-	writer  responseWriter
+	state state
 }
 
 // Value implements context.Context.
@@ -84,7 +80,7 @@ func (m *Manager) Read(w http.ResponseWriter, r *http.Request) (Session, error) 
 			return s, nil
 		}
 	}
-	st := &state{m: m, header: w.Header(), r: r}
+	st := &state{m: m, w: w, r: r}
 	st.tok = tok
 	if err := m.find(r.Context(), st, m.request(r)); err != nil {
 		if errors.Is(err, ErrInvalidSession) {
@@ -95,7 +91,7 @@ func (m *Manager) Read(w http.ResponseWriter, r *http.Request) (Session, error) 
 	if !st.view.sealed() {
 		return Session{v: st.view, seen: st.seen, m: m}, nil
 	}
-	st.done = true // its data can be opened, not changed
+	st.phase.Or(phaseDone) // its data can be opened, not changed
 	return Session{v: st.view, seen: st.seen, st: st, m: m}, nil
 }
 
@@ -116,26 +112,22 @@ func (m *Manager) Require(next http.Handler) http.Handler {
 }
 
 // begin judges the request's token. Only an unknown outcome is an error: without
-// a session the Session is not Live.
-func (m *Manager) begin(st *state, w http.ResponseWriter, r *http.Request) (Session, error) {
-	st.m, st.header, st.r = m, w.Header(), r
-	s := Session{st: st, m: m}
+// a session the request's is not Live.
+func (m *Manager) begin(st *state, w http.ResponseWriter, r *http.Request) error {
+	st.m, st.w, st.r = m, w, r
 	present, ok := m.credential(&st.tok, r)
 	if !ok {
 		if present {
 			m.counters.lookups[outcomeInvalid].Add(1)
 		}
-		return s, nil
+		return nil
 	}
-	if err := m.find(r.Context(), st, m.request(r)); err != nil {
-		if !errors.Is(err, ErrInvalidSession) {
-			return s, err
-		}
+	err := m.find(r.Context(), st, m.request(r))
+	if errors.Is(err, ErrInvalidSession) {
 		st.view, st.seen, st.rec = nil, 0, nil
-		return s, nil
+		return nil
 	}
-	s.v, s.seen = st.view, st.seen
-	return s, nil
+	return err
 }
 
 // request tells how the token of r is to be judged.

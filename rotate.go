@@ -227,7 +227,7 @@ func (s Session) Renew(ctx context.Context, n Renewal) (Issued, error) {
 	st := s.st
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if st.done {
+	if !st.mayChange() {
 		return Issued{}, ErrCommitted
 	}
 	if len(st.view) == 0 {

@@ -28,7 +28,7 @@ type Session struct {
 
 // now returns the view that is current: a handler's own renewals and sign-ins show at once.
 func (s *Session) now() (view, int64) {
-	if s.st != nil && s.st.changed.Load() {
+	if s.st != nil && s.st.changed() {
 		return s.st.snapshot()
 	}
 	return s.v, s.seen
@@ -183,7 +183,7 @@ func (s *Session) raw(name string) (json.RawMessage, bool, error) {
 	switch {
 	case s.st == nil && v.sealed():
 		return nil, false, ErrReadOnly
-	case s.st != nil && (s.st.changed.Load() || v.sealed()):
+	case s.st != nil && (s.st.changed() || v.sealed()):
 		return s.st.value(name)
 	}
 	raw, ok := v.value(name)
@@ -225,7 +225,7 @@ func (s Session) Commit(ctx context.Context) error {
 // reads as that of an unknown visitor and refuses changes.
 func FromContext(ctx context.Context) (Session, error) {
 	if c, ok := ctx.Value(contextKey{}).(*requestContext); ok {
-		return c.session, nil
+		return c.state.session(), nil
 	}
 	return Session{}, ErrNoMiddleware
 }

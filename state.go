@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"maps"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 )
@@ -13,8 +14,9 @@ import (
 // never used again, so that a Session kept too long can at worst be of no use.
 type state struct {
 	m *Manager
-	// changed is set once reads must look here rather than at the view in the Session.
-	changed atomic.Bool
+	// phase holds the bits below. It is apart from mu so that a request which changes
+	// nothing takes no lock.
+	phase atomic.Uint32
 
 	mu     sync.Mutex
 	tok    token
@@ -24,10 +26,32 @@ type state struct {
 	ops    []op
 	data   *values       // working copy; nil until it is needed
 	broken error         // why data cannot be opened
-	done   bool          // the response has begun
-	header http.Header   // where Set-Cookie goes; nil outside HTTP
 	r      *http.Request // for the client's address; nil outside HTTP
 	issued *Issued       // the token drawn in this request, if any
+
+	w     http.ResponseWriter // the one underneath, where Set-Cookie goes; nil outside HTTP
+	begun bool                // the session is saved, or could not be
+	fault bool                // it could not; the problem has been written instead
+}
+
+// Bits of state.phase.
+const (
+	phaseChanged = 1 << iota // reads must look here rather than at the view in the Session
+	phaseDone                // the response has begun: no more changes
+)
+
+func (st *state) changed() bool { return st.phase.Load()&phaseChanged != 0 }
+func (st *state) done() bool    { return st.phase.Load()&phaseDone != 0 }
+
+// mayChange announces a change, with the lock held, and reports whether there may
+// be one. It is decided together with the response's beginning, so that a change
+// is either refused or saved.
+func (st *state) mayChange() bool { return st.phase.Or(phaseChanged)&phaseDone == 0 }
+
+// session is a hold on what is current.
+func (st *state) session() Session {
+	v, seen := st.snapshot()
+	return Session{v: v, seen: seen, st: st, m: st.m}
 }
 
 // snapshot returns the view that is current.
@@ -108,7 +132,7 @@ func (st *state) loadData() {
 func (st *state) change(o op) error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if st.done {
+	if !st.mayChange() {
 		return ErrCommitted
 	}
 	if st.data == nil {
@@ -121,7 +145,6 @@ func (st *state) change(o op) error {
 		return err
 	}
 	st.ops = append(st.ops, o)
-	st.changed.Store(true)
 	return nil
 }
 
@@ -129,7 +152,7 @@ func (st *state) change(o op) error {
 func (st *state) commit(ctx context.Context) error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if st.done {
+	if st.done() {
 		return ErrCommitted
 	}
 	return st.save(ctx)
@@ -162,30 +185,30 @@ func (st *state) adopt(rec *Record) error {
 		return err
 	}
 	st.rec, st.view, st.seen, st.data = rec, v, micro(rec.LastSeenAt), nil
-	st.changed.Store(true)
+	st.phase.Or(phaseChanged)
 	return nil
 }
 
 // none makes the request see no session.
 func (st *state) none() {
 	st.rec, st.view, st.seen, st.ops, st.data, st.broken = nil, nil, 0, nil, nil, nil
-	st.changed.Store(true)
+	st.phase.Or(phaseChanged)
 }
 
 // setCookie puts the line into the response, in place of one set earlier in this request.
 func (st *state) setCookie(line string) {
-	if st.header == nil {
+	if st.w == nil {
 		return
 	}
-	name := st.m.cookieName + "="
-	kept := st.header["Set-Cookie"][:0:0]
-	for _, l := range st.header["Set-Cookie"] {
-		if len(l) < len(name) || l[:len(name)] != name {
+	header, name := st.w.Header(), st.m.cookieName+"="
+	kept := header["Set-Cookie"][:0:0]
+	for _, l := range header["Set-Cookie"] {
+		if !strings.HasPrefix(l, name) {
 			kept = append(kept, l)
 		}
 	}
-	st.header["Set-Cookie"] = append(kept, line)
-	if _, set := st.header["Cache-Control"]; !set {
-		st.header["Cache-Control"] = []string{"no-store"}
+	header["Set-Cookie"] = append(kept, line)
+	if _, set := header["Cache-Control"]; !set {
+		header["Cache-Control"] = []string{"no-store"}
 	}
 }

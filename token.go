@@ -3,6 +3,7 @@ package latchkey
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 
 	"github.com/latchkey-go/latchkey/keyring"
 )
@@ -39,13 +40,18 @@ func (t *token) signed() []byte { return t.raw[:50] }
 // hash is what the store knows of the secret.
 func (t *token) hash() [32]byte { return sha256.Sum256(t.raw[18:50]) }
 
-// b64 maps a character of the URL-safe alphabet (RFC 4648 §5) to its six bits, and others to 0xff.
-var b64 = func() (t [256]byte) {
-	for i := range t {
-		t[i] = 0xff
-	}
-	for i, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") {
-		t[c] = byte(i)
+// sextets maps a character of the URL-safe alphabet (RFC 4648 §5) to its six bits,
+// shifted to where the first to fourth character of a group of four has them.
+// Others are mapped to the sign bit.
+var sextets = func() (t [4][256]uint32) {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	for place := range t {
+		for c := range t[place] {
+			t[place][c] = 1 << 31
+		}
+		for value, c := range []byte(alphabet) {
+			t[place][c] = uint32(value) << (18 - 6*place)
+		}
 	}
 	return t
 }()
@@ -57,16 +63,17 @@ func (t *token) parse(s string) bool {
 		return false
 	}
 	s = s[len(tokenPrefix):]
-	var bad byte
-	for i, j := 0, 0; j+2 < tokenRaw; i, j = i+4, j+3 {
-		q := s[i : i+4]
-		a, b, c, d := b64[q[0]], b64[q[1]], b64[q[2]], b64[q[3]]
-		bad |= a | b | c | d
-		v := uint32(a)<<18 | uint32(b)<<12 | uint32(c)<<6 | uint32(d)
-		o := t.raw[j : j+3 : j+3]
-		o[0], o[1], o[2] = byte(v>>16), byte(v>>8), byte(v)
+	var raw [tokenRaw + 2]byte // the last group is written with two bytes to spare
+	var bad uint32
+	for i := range tokenRaw / 6 {
+		q := s[8*i : 8*i+8]
+		high := sextets[0][q[0]] | sextets[1][q[1]] | sextets[2][q[2]] | sextets[3][q[3]]
+		low := sextets[0][q[4]] | sextets[1][q[5]] | sextets[2][q[6]] | sextets[3][q[7]]
+		bad |= high | low
+		binary.BigEndian.PutUint64(raw[6*i:], uint64(high)<<40|uint64(low)<<16)
 	}
-	if bad&0xc0 != 0 || t.raw[0] != tokenVersion {
+	copy(t.raw[:], raw[:])
+	if bad>>31 != 0 || t.raw[0] != tokenVersion {
 		return false
 	}
 	t.key = keyring.ID(t.raw[1])

@@ -11,51 +11,36 @@ import (
 // responseWriter saves the session before the first byte leaves. It offers the
 // optional interfaces of net/http's own writers, and answers
 // http.ErrNotSupported where the one underneath lacks them; it works under
-// [http.ResponseController].
-type responseWriter struct {
-	w      http.ResponseWriter
-	r      *http.Request
-	st     *state
-	begun  bool  // the session is saved, or could not be
-	failed error // why it could not; the problem has been written instead
-}
+// [http.ResponseController]. It is the request's state seen from its other side,
+// which saves an allocation.
+type responseWriter state
+
+func (w *responseWriter) begin() bool { return (*state)(w).begin() }
 
 // begin saves the session and reports whether the response may go on.
-func (w *responseWriter) begin() bool {
-	if w.begun {
-		return w.failed == nil
+func (st *state) begin() bool {
+	if st.begun {
+		return !st.fault
 	}
-	w.begun = true
-	if !w.st.changed.Load() {
-		w.st.close()
-		if !w.st.changed.Load() {
-			return true // the usual case: nothing to save
-		}
+	st.begun = true
+	if st.phase.Or(phaseDone)&phaseChanged == 0 {
+		return true // the usual case: nothing to save
 	}
 	// What the handler did is not undone because the client has gone.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.r.Context()), commitDeadline)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(st.r.Context()), commitDeadline)
 	defer cancel()
-	if err := w.st.finish(ctx); err != nil {
-		w.failed = err
-		w.st.m.cfg.OnError(w.w, w.r, err)
+	st.mu.Lock()
+	err := st.save(ctx)
+	st.mu.Unlock()
+	if err != nil {
+		st.fault = true
+		st.m.cfg.OnError(st.w, st.r, err)
 	}
-	return w.failed == nil
+	return err == nil
 }
 
-// finish saves what was recorded and closes the session to changes.
-func (st *state) finish(ctx context.Context) error {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	st.done = true
-	return st.save(ctx)
-}
-
-// close refuses changes from now on.
-func (st *state) close() {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	st.done = true
-}
+// errUnsaved is what a handler's writes answer once its session could not be saved.
+var errUnsaved = NewError(CodeInternal, "latchkey: the session could not be saved; the response tells so", nil)
 
 // Unwrap lets http.ResponseController reach what is not intercepted here.
 func (w *responseWriter) Unwrap() http.ResponseWriter { return w.w }
@@ -78,7 +63,7 @@ func (w *responseWriter) WriteHeader(status int) {
 // Write implements http.ResponseWriter.
 func (w *responseWriter) Write(p []byte) (int, error) {
 	if !w.begin() {
-		return 0, w.failed
+		return 0, errUnsaved
 	}
 	return w.w.Write(p)
 }
@@ -86,7 +71,7 @@ func (w *responseWriter) Write(p []byte) (int, error) {
 // WriteString implements io.StringWriter.
 func (w *responseWriter) WriteString(s string) (int, error) {
 	if !w.begin() {
-		return 0, w.failed
+		return 0, errUnsaved
 	}
 	return io.WriteString(w.w, s)
 }
@@ -94,7 +79,7 @@ func (w *responseWriter) WriteString(s string) (int, error) {
 // ReadFrom implements io.ReaderFrom, so that files still leave by sendfile.
 func (w *responseWriter) ReadFrom(src io.Reader) (int64, error) {
 	if !w.begin() {
-		return 0, w.failed
+		return 0, errUnsaved
 	}
 	if rf, ok := w.w.(io.ReaderFrom); ok {
 		return rf.ReadFrom(src)
@@ -108,7 +93,7 @@ func (w *responseWriter) Flush() { _ = w.FlushError() }
 // FlushError is Flush as http.ResponseController prefers it.
 func (w *responseWriter) FlushError() error {
 	if !w.begin() {
-		return w.failed
+		return errUnsaved
 	}
 	return http.NewResponseController(w.w).Flush()
 }
@@ -116,7 +101,7 @@ func (w *responseWriter) FlushError() error {
 // Hijack implements http.Hijacker.
 func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if !w.begin() {
-		return nil, nil, w.failed
+		return nil, nil, errUnsaved
 	}
 	return http.NewResponseController(w.w).Hijack()
 }
