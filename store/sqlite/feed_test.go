@@ -53,6 +53,22 @@ func TestFollowPruned(t *testing.T) {
 	eventually(t, "the next revocation", func() bool { return w.saw(id) })
 }
 
+// So is one that finds a gap in the log.
+func TestFollowGap(t *testing.T) {
+	path := newPath(t)
+	s, other := mustOpen(t, Config{Path: path}), mustOpen(t, Config{Path: path})
+	w := watch(t, s, 20*time.Millisecond)
+	release := holdPolls(t, s)
+	for range 3 {
+		revoke(t, other, add(t, other, "ann"))
+	}
+	if err := raw(t, path).script("DELETE FROM change WHERE seq=(SELECT max(seq)-1 FROM change);"); err != nil {
+		t.Fatal(err)
+	}
+	release()
+	eventually(t, "a reset", func() bool { return w.count(func(w *watcher) int { return w.resets }) == 2 })
+}
+
 // A file whose content was put back in place is noticed by its log.
 func TestFollowRestored(t *testing.T) {
 	for name, script := range map[string]string{

@@ -33,9 +33,16 @@ func TestTakenBack(t *testing.T) {
 	}
 }
 
-// Close finishes what was accepted.
+// Close finishes what was accepted, whichever the writer meets first.
 func TestCloseFinishes(t *testing.T) {
 	path := newPath(t)
+	for range 10 {
+		closeFinishes(t, path)
+	}
+}
+
+func closeFinishes(t *testing.T, path string) {
+	t.Helper()
 	s := mustOpen(t, Config{Path: path})
 	release := occupy(t, s)
 	const n = 20
@@ -63,6 +70,32 @@ func TestCloseFinishes(t *testing.T) {
 	again := mustOpen(t, Config{Path: path})
 	for range n {
 		get(t, again, <-ids)
+	}
+	if err := again.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A position in the trail is given once, even if a purge that removed the last
+// event was broken off before it recorded itself.
+func TestPositionsOnce(t *testing.T) {
+	path := newPath(t)
+	s := mustOpen(t, Config{Path: path})
+	for range 3 {
+		add(t, s, "ann")
+	}
+	n, err := do(t.Context(), s, func(t *tx) (int, error) { return t.removeEvents([]int64{1, 2, 3}) })
+	if err != nil || n != 3 {
+		t.Fatalf("removed %d, %v", n, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = mustOpen(t, Config{Path: path})
+	add(t, s, "ann")
+	page, err := s.Audit(t.Context(), audit.Query{})
+	if err != nil || len(page.Events) != 1 || page.Events[0].Seq != 4 {
+		t.Errorf("events %v, %v; want one at position 4", page.Events, err)
 	}
 }
 
@@ -230,6 +263,9 @@ func TestCollidingKeys(t *testing.T) {
 	ann, bob := add(t, s, "ann"), add(t, s, "bob")
 	c := raw(t, s.path)
 	if err := c.query("UPDATE by_subject SET key=?1").int(subjectKey("ann")).run(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.query("UPDATE session SET who=?1").int(whoKey("idp", "ann")).run(); err != nil {
 		t.Fatal(err)
 	}
 	page, err := s.List(t.Context(), latchkey.ListQuery{Provider: "idp", Subject: "ann"})
