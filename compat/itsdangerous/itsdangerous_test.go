@@ -5,6 +5,7 @@ import (
 	"compress/zlib"
 	"encoding/base64"
 	"errors"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -218,6 +219,28 @@ func TestExpansionLimitIsExact(t *testing.T) {
 		_, _, err := timed(t, c).Loads(sign(t, deflate(t, doc)+".aVc1pQ"), 0)
 		if (err == nil) != ok {
 			t.Errorf("%d: %v", most, err)
+		}
+	}
+}
+
+// What attackers send costs little memory: 10 MB that are no token of ours, and 100 MB
+// in a token that is.
+func TestMemory(t *testing.T) {
+	s := timed(t, config(signed))
+	huge := strings.Repeat("a", 10<<20)
+	bomb := sign(t, deflate(t, make([]byte, 100<<20))+".aVc1pQ")
+	for _, c := range []struct {
+		name, token string
+		most        uint64
+	}{{"cookie-of-10-MB", huge + "." + huge[:6] + ".a", 64 << 10}, {"bomb", bomb, 8 << 20}} {
+		var before, after runtime.MemStats
+		tampered := c.token + "x"
+		runtime.ReadMemStats(&before)
+		_, _, err := s.Loads(c.token, itsdangerous.Unchecked)
+		s.DangerouslyLoadsUnverified(tampered, itsdangerous.Unchecked)
+		runtime.ReadMemStats(&after)
+		if used := after.TotalAlloc - before.TotalAlloc; err == nil || used > c.most {
+			t.Errorf("%s: %d bytes, %v", c.name, used, err)
 		}
 	}
 }

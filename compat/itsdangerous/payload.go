@@ -11,13 +11,24 @@ import (
 	"github.com/latchkey-go/latchkey/compat/internal/py"
 )
 
-// appendPayload appends the payload of a token to dst: compressed when that is
-// shorter by more than the dot that marks it.
-func appendPayload(dst, doc []byte) []byte {
+// buffers are the compressors and readers of a serializer that are not in use. Each
+// costs tens to hundreds of KiB to make.
+type buffers struct{ deflaters, inflaters sync.Pool }
+
+func newBuffers() *buffers {
+	b := new(buffers)
+	b.deflaters.New = func() any { return &deflater{w: zlib.NewWriter(io.Discard)} }
+	b.inflaters.New = func() any { return new(inflater) }
+	return b
+}
+
+// append appends the payload of a token to dst: compressed when that is shorter by
+// more than the dot that marks it, which is the original's rule.
+func (b *buffers) append(dst, doc []byte) []byte {
 	// A stream has 6 bytes of frame and no text of 12 bytes fits into the other 4.
 	if len(doc) > 12 {
-		d := deflaters.Get().(*deflater)
-		defer deflaters.Put(d)
+		d := b.deflaters.Get().(*deflater)
+		defer b.deflaters.Put(d)
 		d.out.Reset()
 		d.w.Reset(&d.out)
 		d.w.Write(doc)
@@ -33,11 +44,10 @@ type deflater struct {
 	w   *zlib.Writer
 }
 
-// Compressors are large (hundreds of KiB), so they are kept.
-var deflaters = sync.Pool{New: func() any { return &deflater{w: zlib.NewWriter(io.Discard)} }}
-
-// readPayload appends to dst what the payload of a token holds.
-func readPayload(dst []byte, payload string, most int) ([]byte, error) {
+// read appends to dst what the payload of a token holds, at most most bytes of it.
+// The signature is checked before, so that only holders of a key get here; the limit
+// is there because a key can leak, and because a namespace can be shared.
+func (b *buffers) read(dst []byte, payload string, most int) ([]byte, error) {
 	compressed := strings.HasPrefix(payload, ".")
 	if compressed {
 		payload = payload[1:]
@@ -52,8 +62,8 @@ func readPayload(dst []byte, payload string, most int) ([]byte, error) {
 		}
 		return out, nil
 	}
-	in := inflaters.Get().(*inflater)
-	defer in.release()
+	in := b.inflaters.Get().(*inflater)
+	defer b.release(in)
 	var err error
 	if in.raw, err = appendBase64(in.raw[:0], payload); err != nil {
 		return dst, bad(ErrBadPayload, "not base64")
@@ -61,6 +71,7 @@ func readPayload(dst []byte, payload string, most int) ([]byte, error) {
 	return in.expand(dst, most)
 }
 
+// appendBase64 decodes the canonical base64 of text behind dst.
 func appendBase64(dst []byte, text string) ([]byte, error) {
 	from, most := len(dst), py.RawURL.DecodedLen(len(text))
 	dst = slices.Grow(dst, most+len(text))
@@ -70,21 +81,19 @@ func appendBase64(dst []byte, text string) ([]byte, error) {
 	return dst[:from+n], err
 }
 
-// inflater is a zlib reader to be used again: making one costs tens of KiB.
+// inflater is a zlib reader to be used again.
 type inflater struct {
 	raw []byte
 	src bytes.Reader
 	r   io.ReadCloser // nil until a first valid header
 }
 
-var inflaters = sync.Pool{New: func() any { return new(inflater) }}
-
-func (in *inflater) release() {
-	in.src.Reset(nil)
+func (b *buffers) release(in *inflater) {
+	in.src.Reset(nil) // let go of the token
 	if cap(in.raw) > keepInput {
 		in.raw = nil
 	}
-	inflaters.Put(in)
+	b.inflaters.Put(in)
 }
 
 // expand appends what in.raw expands to, at most most bytes.
@@ -103,6 +112,7 @@ func (in *inflater) expand(dst []byte, most int) ([]byte, error) {
 	if room := min(2*len(in.raw), most) + 1; cap(dst)-from < room {
 		dst = append(make([]byte, 0, from+room), dst...)
 	}
+	// A byte more than allowed is read, so that a text of exactly most bytes passes.
 	for {
 		if len(dst) == cap(dst) {
 			dst = append(dst, 0)[:len(dst)]

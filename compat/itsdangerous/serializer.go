@@ -45,9 +45,11 @@ func (u *Untimed) WithSalt(salt string) *Untimed { return &Untimed{u.s.withSalt(
 // salt argument of the original's dumps and loads. Keep it; deriving keys is not free.
 func (t *Timed) WithSalt(salt string) *Timed { return &Timed{t.s.withSalt(salt)} }
 
+// serializer is what both kinds are made of.
 type serializer struct {
-	config Config
-	keys   keys
+	config  Config
+	keys    keys
+	buffers *buffers // shared by the serializers that WithSalt makes
 }
 
 func newSerializer(c Config) (serializer, error) {
@@ -55,13 +57,13 @@ func newSerializer(c Config) (serializer, error) {
 	if err != nil {
 		return serializer{}, err
 	}
-	return serializer{c, newKeys(&c)}, nil
+	return serializer{c, newKeys(&c), newBuffers()}, nil
 }
 
 func (s *serializer) withSalt(salt string) serializer {
 	c := s.config
 	c.Salt = salt
-	return serializer{c, newKeys(&c)}
+	return serializer{c, newKeys(&c), s.buffers}
 }
 
 // Dumps returns the token of v, which may be whatever [pyjson.Append] takes.
@@ -70,7 +72,7 @@ func (u *Untimed) Dumps(v any) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return u.s.finish(appendPayload(nil, doc)), nil
+	return u.s.finish(u.s.buffers.append(nil, doc)), nil
 }
 
 // Dumps returns the token of v, which may be whatever [pyjson.Append] takes, signed
@@ -81,10 +83,10 @@ func (t *Timed) Dumps(v any) (string, error) {
 		return "", err
 	}
 	now := t.s.config.Now().Unix()
-	if now < 0 {
+	if now < 0 { // the original's format has no sign
 		return "", errors.New("itsdangerous: a time before 1970 cannot be signed")
 	}
-	return t.s.finish(appendTimestamp(append(appendPayload(nil, doc), '.'), now)), nil
+	return t.s.finish(appendTimestamp(append(t.s.buffers.append(nil, doc), '.'), now)), nil
 }
 
 // finish signs what was written so far.
@@ -150,7 +152,7 @@ func (u *Untimed) open(dst []byte, token string) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
-	return readPayload(dst, body, u.s.config.MaxExpanded)
+	return u.s.buffers.read(dst, body, u.s.config.MaxExpanded)
 }
 
 // Loads checks a token that must not be older than maxAge and returns its payload
@@ -217,7 +219,7 @@ func (s *serializer) unverified(token, payload string, separated bool, err error
 	if !separated || len(token) > s.config.MaxToken || !errors.Is(err, ErrBadSignature) {
 		return nil
 	}
-	doc, err := readPayload(nil, payload, s.config.MaxExpanded)
+	doc, err := s.buffers.read(nil, payload, s.config.MaxExpanded)
 	if err != nil {
 		return nil
 	}
@@ -239,6 +241,8 @@ func (t *Timed) open(dst []byte, token string, maxAge time.Duration) ([]byte, ti
 		return dst, time.Time{}, bad(ErrBadTimeSignature, "malformed timestamp")
 	}
 	signed := time.Unix(seconds, 0).UTC()
+	// The original compares whole seconds, so a fraction of maxAge is cut, and age 0
+	// is valid under a maximum of 0.
 	if maxAge != Unchecked {
 		age := t.s.config.Now().Unix() - seconds
 		if maxAge < 0 || age > int64(maxAge/time.Second) {
@@ -248,7 +252,7 @@ func (t *Timed) open(dst []byte, token string, maxAge time.Duration) ([]byte, ti
 			return dst, signed, &Error{ErrSignatureExpired, "signed in the future", signed}
 		}
 	}
-	doc, err := readPayload(dst, payload, t.s.config.MaxExpanded)
+	doc, err := t.s.buffers.read(dst, payload, t.s.config.MaxExpanded)
 	return doc, signed, err
 }
 
