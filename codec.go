@@ -1,6 +1,7 @@
 package latchkey
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"time"
@@ -67,10 +68,11 @@ func AppendRecord(dst []byte, r *Record) []byte {
 var errRecord = errors.New("packed session record is damaged or of a newer format")
 
 // DecodeRecord unpacks what AppendRecord packed into r, and leaves the fields
-// that AppendRecord leaves out as they are. It copies what it keeps of b, checks
-// every length against what is left, and refuses trailing bytes.
+// that AppendRecord leaves out as they are. It keeps nothing of b, checks every
+// length against what is left, and refuses trailing bytes. The record's texts,
+// Wrap and Data share one block of memory, so none of them may be written to.
 func DecodeRecord(b []byte, r *Record) error {
-	d := decoder{b: b}
+	d := decoder{b: bytes.Clone(b)}
 	format, flags := d.byte(), d.byte()
 	if d.failed || format != recordFormat || flags&^(flagRotation|flagSuperseded) != 0 {
 		return errRecord
@@ -82,17 +84,17 @@ func DecodeRecord(b []byte, r *Record) error {
 	}
 	r.Idle, r.Lifetime = d.duration(), d.duration()
 	for _, s := range [...]*string{&r.Provider, &r.Subject, &r.Email, &r.Name, &r.Assurance, &r.SID, &r.IP, &r.UserAgent} {
-		*s = string(d.bytes())
+		*s = alias(d.bytes())
 	}
 	r.Roles, r.Methods = d.list(), d.list()
-	r.Wrap, r.Data = d.copy(), d.copy()
+	r.Wrap, r.Data = d.bytes(), d.bytes()
 	r.PreviousHash, r.RotateNonce, r.RotateKey, r.GraceEnd, r.PreviousWrap = [32]byte{}, [16]byte{}, 0, time.Time{}, nil
 	if flags&flagRotation != 0 {
 		copy(r.PreviousHash[:], d.take(32))
 		copy(r.RotateNonce[:], d.take(16))
 		r.RotateKey = keyring.ID(d.byte())
 		r.GraceEnd = d.time()
-		r.PreviousWrap = d.copy()
+		r.PreviousWrap = d.bytes()
 	}
 	r.SupersededHash = [32]byte{}
 	if flags&flagSuperseded != 0 {
@@ -181,15 +183,10 @@ func (d *decoder) bytes() []byte {
 		d.failed = true
 		return nil
 	}
-	return d.take(int(n))
-}
-
-func (d *decoder) copy() []byte {
-	b := d.bytes()
-	if len(b) == 0 {
+	if n == 0 {
 		return nil
 	}
-	return append([]byte(nil), b...)
+	return d.take(int(n))
 }
 
 func (d *decoder) list() []string {
@@ -203,7 +200,7 @@ func (d *decoder) list() []string {
 	}
 	out := make([]string, 0, n)
 	for range n {
-		out = append(out, string(d.bytes()))
+		out = append(out, alias(d.bytes()))
 	}
 	return out
 }

@@ -76,6 +76,9 @@ type Create struct {
 	// Replaces, when set, is a session to end in the same step with reason
 	// "replaced", before live ones are counted. It need not exist or be live.
 	Replaces ID
+	// ReplacesVersion, when not 0, is the version that Replaces must have while it
+	// is live: its data was carried over. Another one is CodeConflict.
+	ReplacesVersion uint64
 	// Limit is how many live sessions the identity may have, this one included; 0
 	// means any number. It does not apply to anonymous sessions.
 	Limit int
