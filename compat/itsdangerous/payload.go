@@ -3,16 +3,18 @@ package itsdangerous
 import (
 	"bytes"
 	"compress/zlib"
+	"errors"
 	"io"
 	"slices"
 	"strings"
 	"sync"
 
+	"github.com/latchkey-go/latchkey/compat/internal/inflate"
 	"github.com/latchkey-go/latchkey/compat/internal/py"
 )
 
 // buffers are the compressors and readers of a serializer that are not in use. Each
-// costs tens to hundreds of KiB to make.
+// costs from some to hundreds of KiB to make.
 type buffers struct{ deflaters, inflaters sync.Pool }
 
 func newBuffers() *buffers {
@@ -68,7 +70,14 @@ func (b *buffers) read(dst []byte, payload string, most int) ([]byte, error) {
 	if in.raw, err = appendBase64(in.raw[:0], payload); err != nil {
 		return dst, bad(ErrBadPayload, "not base64")
 	}
-	return in.expand(dst, most)
+	out, err := in.r.Append(slices.Grow(dst, min(2*len(in.raw), most)), in.raw, most)
+	switch {
+	case errors.Is(err, inflate.ErrTooMuch):
+		return dst, bad(ErrBadPayload, "expands to too much")
+	case err != nil:
+		return dst, bad(ErrBadPayload, "not zlib")
+	}
+	return out, nil
 }
 
 // appendBase64 decodes the canonical base64 of text behind dst.
@@ -81,53 +90,15 @@ func appendBase64(dst []byte, text string) ([]byte, error) {
 	return dst[:from+n], err
 }
 
-// inflater is a zlib reader to be used again.
+// inflater is the working space of a zlib reader.
 type inflater struct {
 	raw []byte
-	src bytes.Reader
-	r   io.ReadCloser // nil until a first valid header
+	r   inflate.Reader
 }
 
 func (b *buffers) release(in *inflater) {
-	in.src.Reset(nil) // let go of the token
 	if cap(in.raw) > keepInput {
 		in.raw = nil
 	}
 	b.inflaters.Put(in)
-}
-
-// expand appends what in.raw expands to, at most most bytes.
-func (in *inflater) expand(dst []byte, most int) ([]byte, error) {
-	in.src.Reset(in.raw)
-	var err error
-	if in.r == nil {
-		in.r, err = zlib.NewReader(&in.src)
-	} else {
-		err = in.r.(zlib.Resetter).Reset(&in.src, nil)
-	}
-	if err != nil {
-		return dst, bad(ErrBadPayload, "not zlib")
-	}
-	from := len(dst)
-	if room := min(2*len(in.raw), most) + 1; cap(dst)-from < room {
-		dst = append(make([]byte, 0, from+room), dst...)
-	}
-	// A byte more than allowed is read, so that a text of exactly most bytes passes.
-	for {
-		if len(dst) == cap(dst) {
-			dst = append(dst, 0)[:len(dst)]
-		}
-		n, err := in.r.Read(dst[len(dst):cap(dst)])
-		dst = dst[:len(dst)+n]
-		switch {
-		case len(dst)-from > most:
-			return dst[:from], bad(ErrBadPayload, "expands to too much")
-		case err == io.EOF && in.src.Len() > 0:
-			return dst[:from], bad(ErrBadPayload, "bytes after the zlib stream")
-		case err == io.EOF:
-			return dst, nil
-		case err != nil:
-			return dst[:from], bad(ErrBadPayload, "not zlib")
-		}
-	}
 }

@@ -131,7 +131,10 @@ func (r *reader) array() (any, error) {
 		return nil, err
 	}
 	defer func() { r.depth-- }()
-	list := []any{}
+	var list []any
+	if !r.checkOnly {
+		list = []any{}
+	}
 	if r.peek() == ']' {
 		r.pos++
 		return list, nil
@@ -167,12 +170,18 @@ func (r *reader) object() (any, error) {
 		return nil, err
 	}
 	defer func() { r.depth-- }()
-	o := Object{}
-	var seen map[string]int
+	var o Object
+	if !r.checkOnly {
+		o = Object{}
+	}
 	if r.peek() == '}' {
 		r.pos++
 		return o, nil
 	}
+	if !r.checkOnly {
+		o = make(Object, 0, 6) // the size of what cookies hold, and no cost to speak of beyond
+	}
+	var seen map[string]int
 	for {
 		if r.peek() != '"' {
 			return nil, r.fail("no name of a member")
