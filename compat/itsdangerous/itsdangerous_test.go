@@ -7,6 +7,7 @@ import (
 	"errors"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -325,6 +326,9 @@ func TestUnverified(t *testing.T) {
 }
 
 func TestCheckAllocates(t *testing.T) {
+	if raceDetector {
+		t.Skip("the race detector makes pools allocate")
+	}
 	s := timed(t, config(signed))
 	dst := make([]byte, 0, 256)
 	if n := testing.AllocsPerRun(200, func() {
@@ -337,6 +341,26 @@ func TestCheckAllocates(t *testing.T) {
 	if n := testing.AllocsPerRun(200, func() { _, _, _ = s.LoadsString(token, time.Hour) }); n > 3 {
 		t.Errorf("LoadsString: %v allocations", n)
 	}
+}
+
+func TestOneSerializerForMany(t *testing.T) {
+	s := timed(t, config(signed))
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			text := strings.Repeat(string(rune('a'+i)), 20*i)
+			for range 50 {
+				token, err := s.Dumps(text)
+				if got, _, err2 := s.WithSalt("session").LoadsString(token, 0); err != nil || err2 != nil || got != text {
+					t.Errorf("%q becomes %q, %v %v", text, got, err, err2)
+				}
+				if got, _, err := s.LoadsString(token, 0); err != nil || got != text {
+					t.Errorf("%q becomes %q, %v", text, got, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func TestTimesThatCannotBeSigned(t *testing.T) {

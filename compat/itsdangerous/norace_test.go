@@ -1,0 +1,5 @@
+//go:build !race
+
+package itsdangerous_test
+
+const raceDetector = false
