@@ -5,6 +5,8 @@ import (
 	"compress/zlib"
 	"encoding/base64"
 	"errors"
+	"io"
+	"math/rand/v2"
 	"runtime"
 	"strings"
 	"sync"
@@ -340,6 +342,47 @@ func TestCheckAllocates(t *testing.T) {
 	}
 	if n := testing.AllocsPerRun(200, func() { _, _, _ = s.LoadsString(token, time.Hour) }); n > 3 {
 		t.Errorf("LoadsString: %v allocations", n)
+	}
+}
+
+// Every text must come back whole, wherever in a byte its compressed form ends, and
+// by compress/zlib as well.
+func TestCompression(t *testing.T) {
+	s := timed(t, config(signed))
+	r := rand.New(rand.NewPCG(1, 2))
+	compressed := 0
+	for i := range 3000 {
+		length := r.IntN(300)
+		if i%500 == 0 {
+			length = 1<<14 - 3 + i/500 // around the size of a block
+		}
+		text := make([]byte, length)
+		for j := range text {
+			text[j] = "abcdef0123"[r.IntN(1+i%10)]
+		}
+		token, err := s.Dumps(string(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, _, err := s.LoadsString(token, 0); err != nil || got != string(text) {
+			t.Fatalf("%s: %q, %v", text, got, err)
+		}
+		if token[0] != '.' {
+			continue
+		}
+		compressed++
+		payload, _, _ := strings.Cut(token[1:], ".")
+		stream, _ := base64.RawURLEncoding.DecodeString(payload)
+		z, err := zlib.NewReader(bytes.NewReader(stream))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(z); err != nil || string(got) != `"`+string(text)+`"` {
+			t.Fatalf("%s: %q, %v", text, got, err)
+		}
+	}
+	if compressed < 1000 || compressed == 3000 {
+		t.Errorf("%d of 3000 are compressed", compressed)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"compress/zlib"
 	"errors"
 	"io"
+	"math/bits"
 	"slices"
 	"strings"
 	"sync"
@@ -34,11 +35,39 @@ func (b *buffers) append(dst, doc []byte) []byte {
 		d.out.Reset()
 		d.w.Reset(&d.out)
 		d.w.Write(doc)
-		if d.w.Close() == nil && d.out.Len() < len(doc)-1 {
-			return py.RawURL.AppendEncode(append(dst, '.'), d.out.Bytes())
+		if d.w.Close() == nil {
+			if stream := trim(d.out.Bytes(), len(doc)); len(stream) < len(doc)-1 {
+				return py.RawURL.AppendEncode(append(dst, '.'), stream)
+			}
 		}
 	}
 	return py.RawURL.AppendEncode(dst, doc)
+}
+
+// oneBlock is the longest text that compress/flate is sure to put into one block.
+const oneBlock = 1<<14 - 1
+
+// trim makes the only block of a stream its last one. compress/flate ends with an
+// empty stored block instead, five bytes on which the original's rule often hangs.
+func trim(stream []byte, length int) []byte {
+	const header, tail = 2, 8 // of zlib before; an empty block's lengths and Adler-32 behind
+	end := len(stream) - tail
+	if length > oneBlock || end < header+2 || stream[header]&6 == 0 || string(stream[end:end+4]) != "\x00\x00\xff\xff" {
+		return stream
+	}
+	// Before its lengths the empty block has a 1 (it is the last) and two 0 (it is
+	// stored), and 0 up to the end of a byte. So the highest bit that is set there is
+	// that 1, and what is below it belongs to the block that stays.
+	if stream[end-1] == 0 { // the 1 is one of the two highest bits of the byte before
+		end--
+	}
+	if last := &stream[end-1]; *last == 1 { // nothing is below it
+		end--
+	} else if *last != 0 {
+		*last &^= 1 << (bits.Len8(*last) - 1)
+	}
+	stream[header] |= 1
+	return append(stream[:end], stream[len(stream)-4:]...)
 }
 
 type deflater struct {
