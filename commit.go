@@ -2,6 +2,7 @@ package latchkey
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 )
@@ -12,7 +13,7 @@ import (
 type commits struct {
 	mu     sync.Mutex
 	queues map[ID][]*commitment // sessions with a write under way, and what waits for the next
-	wg     sync.WaitGroup       // the goroutines that write
+	idle   chan struct{}        // closed when the last write is done; nil unless somebody waits
 }
 
 // commitment is one request's changes on their way into the row.
@@ -39,7 +40,6 @@ func (c *commits) apply(ctx context.Context, m *Manager, id ID, mine *commitment
 	waiting, writing := c.queues[id]
 	c.queues[id] = append(waiting, mine)
 	if !writing {
-		c.wg.Add(1)
 		go c.write(context.WithoutCancel(ctx), m, id)
 	}
 	c.mu.Unlock()
@@ -53,35 +53,68 @@ func (c *commits) apply(ctx context.Context, m *Manager, id ID, mine *commitment
 
 // write saves what waits for one session, until nothing does. Close waits for it.
 func (c *commits) write(ctx context.Context, m *Manager, id ID) {
-	defer c.wg.Done()
+	defer c.finish(id) // whatever a program's function does to this goroutine
 	for {
 		c.mu.Lock()
 		batch := c.queues[id]
 		if len(batch) == 0 {
-			delete(c.queues, id)
 			c.mu.Unlock()
 			return
 		}
 		c.queues[id] = nil
 		c.mu.Unlock()
-		func() {
-			ctx, cancel := context.WithTimeout(ctx, commitDeadline)
-			defer cancel()
-			m.swap(ctx, id, batch)
-		}()
+		m.save(ctx, id, batch)
+	}
+}
+
+// save writes a batch and answers everybody in it, come what may.
+func (m *Manager) save(ctx context.Context, id ID, batch []*commitment) {
+	ctx, cancel := context.WithTimeout(ctx, commitDeadline)
+	defer cancel()
+	defer func() {
+		if recover() != nil {
+			failAll(batch, errLostWrite)
+		}
 		for _, b := range batch {
+			if b.rec == nil && b.err == nil {
+				b.err = errLostWrite
+			}
 			close(b.done)
 		}
+	}()
+	m.swap(ctx, id, batch)
+}
+
+// errLostWrite answers a change whose writing broke off; whether it took effect is not known.
+var errLostWrite = NewError(CodeStoreUnavailable, "the session could not be saved", nil)
+
+// finish ends a session's writing, and answers what still waits after an abnormal end.
+func (c *commits) finish(id ID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, b := range c.queues[id] {
+		b.err = errLostWrite
+		close(b.done)
+	}
+	delete(c.queues, id)
+	if len(c.queues) == 0 && c.idle != nil {
+		close(c.idle)
+		c.idle = nil
 	}
 }
 
 // wait returns when no write is under way, or ctx has ended.
 func (c *commits) wait(ctx context.Context) error {
-	idle := make(chan struct{})
-	go func() {
-		c.wg.Wait()
-		close(idle)
-	}()
+	c.mu.Lock()
+	if len(c.queues) == 0 {
+		c.mu.Unlock()
+		return nil
+	}
+	if c.idle == nil {
+		c.idle = make(chan struct{})
+	}
+	idle := c.idle
+	c.mu.Unlock()
 	select {
 	case <-idle:
 		return nil
@@ -102,6 +135,11 @@ func (m *Manager) swap(ctx context.Context, id ID, batch []*commitment) {
 			}
 		}
 		next, err := m.merge(m.touches.ahead(rec), batch)
+		if rec == batch[0].hint && (err != nil || refusesAny(batch)) {
+			// What a request read a while ago may grant; only a fresh read refuses.
+			rec, batch[0].hint = nil, nil
+			continue
+		}
 		if err != nil {
 			failAll(batch, err)
 			return
@@ -126,6 +164,10 @@ func (m *Manager) swap(ctx context.Context, id ID, batch []*commitment) {
 		}
 	}
 	failAll(batch, NewError(CodeConflict, "the session is changing too fast; try again", nil))
+}
+
+func refusesAny(batch []*commitment) bool {
+	return slices.ContainsFunc(batch, func(b *commitment) bool { return CodeOf(b.err) == CodeInvalidSession })
 }
 
 func failAll(batch []*commitment, err error) {

@@ -1,10 +1,12 @@
 package latchkey
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"reflect"
+	"unicode/utf8"
 )
 
 // Key names one typed value of session data. Values are kept as JSON, sealed
@@ -16,6 +18,14 @@ import (
 // Requests that write different keys of one session never undo each other. For
 // read-modify-write of a single key use Update.
 type Key[T any] struct{ name string }
+
+// Bounds of session data besides its size: how many values there may be, and how
+// deep one may be nested (encoding/json reads no more than 10,000 levels, and the
+// whole has one more than each value).
+const (
+	maxValues = 1<<16 - 1
+	maxDepth  = 1000
+)
 
 // maxNameLength bounds the name of a data value, in bytes.
 const maxNameLength = 128
@@ -133,11 +143,11 @@ func checkName(name string) error {
 // that many changes do not measure the whole each time.
 type values struct {
 	m    map[string]json.RawMessage
-	size int // exact but for escapes in names
+	size int // exact but for escapes in names, unless there are none
 }
 
 func newValues(m map[string]json.RawMessage) *values {
-	v := &values{m: m, size: 2}
+	v := &values{m: m, size: 1}
 	if v.m == nil {
 		v.m = make(map[string]json.RawMessage)
 	}
@@ -175,8 +185,12 @@ func (v *values) apply(o op, most int) error {
 		v.size = size
 		return nil
 	}
-	if size += sizeOf(o.name, after); size > most {
-		return NewError(CodeDataTooLarge, fmt.Sprintf("session data would exceed %d bytes", most), nil)
+	if size += sizeOf(o.name, after); size > most || !had && len(v.m) >= maxValues {
+		return NewError(CodeDataTooLarge, fmt.Sprintf("session data would exceed %d bytes or %d values", most, maxValues), nil)
+	}
+	if depth(after) > maxDepth {
+		return &Error{Code: CodeInvalidRequest, Message: "latchkey: session data",
+			Fields: []FieldError{{o.name, fmt.Sprintf("is nested more than %d deep", maxDepth)}}}
 	}
 	v.m[o.name], v.size = after, size
 	return nil
@@ -196,4 +210,33 @@ func (v *values) applyAll(ops []op, most int) (err error) {
 		}
 	}
 	return nil
+}
+
+// depth is how deep valid JSON is nested.
+func depth(raw json.RawMessage) (deepest int) {
+	level, quoted := 0, false
+	for i := 0; i < len(raw); i++ {
+		switch c := raw[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{' || c == '[':
+			level++
+			deepest = max(deepest, level)
+		case c == '}' || c == ']':
+			level--
+		}
+	}
+	return deepest
+}
+
+// compactJSON checks a JSON text that comes from outside and takes the space out of it.
+func compactJSON(name string, raw json.RawMessage) (json.RawMessage, error) {
+	var b bytes.Buffer
+	if !utf8.Valid(raw) || json.Compact(&b, raw) != nil {
+		return nil, &Error{Code: CodeInvalidRequest, Message: "latchkey: session data", Fields: []FieldError{{name, "not valid JSON in UTF-8"}}}
+	}
+	return b.Bytes(), nil
 }

@@ -1,6 +1,7 @@
 package latchkey
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -9,7 +10,6 @@ import (
 	"net/netip"
 	"slices"
 	"time"
-	"unicode/utf8"
 
 	"github.com/latchkey-go/latchkey/audit"
 	"github.com/latchkey-go/latchkey/keyring"
@@ -77,6 +77,8 @@ func (s Session) SignIn(ctx context.Context, in SignIn) error {
 	if s.st == nil {
 		return ErrReadOnly
 	}
+	s.st.saving.Lock()
+	defer s.st.saving.Unlock()
 	s.st.mu.Lock()
 	defer s.st.mu.Unlock()
 	if !s.st.mayChange() {
@@ -93,21 +95,6 @@ func (m *Manager) signIn(ctx context.Context, st *state, in SignIn) error {
 	if err := m.checkSignIn(&in); err != nil {
 		return err
 	}
-	data := newValues(nil)
-	if in.KeepData && len(st.view) > 0 || len(st.view) == 0 && len(st.ops) > 0 {
-		if st.data == nil {
-			st.loadData()
-		}
-		if st.broken != nil {
-			return st.broken
-		}
-		data = st.data.clone()
-	}
-	for name, raw := range in.Data {
-		if err := data.apply(op{name: name, value: raw}, m.cfg.MaxData); err != nil {
-			return err
-		}
-	}
 	rec := Record{Provider: in.Provider, Subject: in.Subject, Email: in.Email, Name: in.Name, Roles: slices.Clone(in.Roles),
 		Methods: slices.Clone(in.Methods), Assurance: in.Assurance, AuthTime: microseconds(in.AuthTime), SID: in.SID,
 		Idle: in.Idle, Lifetime: in.Lifetime, IP: in.IP, UserAgent: in.UserAgent}
@@ -117,11 +104,54 @@ func (m *Manager) signIn(ctx context.Context, st *state, in SignIn) error {
 	if st.r != nil && rec.UserAgent == "" {
 		rec.UserAgent = st.r.UserAgent()
 	}
-	create := Create{Limit: m.cfg.Limit, Policy: m.cfg.LimitPolicy, Began: microseconds(in.Began)}
-	if len(st.view) > 0 {
-		create.Replaces = st.view.id()
+	for range maxAttempts {
+		create := Create{Limit: m.cfg.Limit, Policy: m.cfg.LimitPolicy, Began: microseconds(in.Began)}
+		if len(st.view) > 0 || st.refused {
+			create.Replaces = *st.tok.id()
+		}
+		data, err := m.carryOver(ctx, st, &in, &create)
+		if err != nil {
+			return err
+		}
+		if err = m.create(ctx, st, rec, create, data.m, in.By, "sign-in"); CodeOf(err) != CodeConflict {
+			return err
+		}
 	}
-	return m.create(ctx, st, rec, create, data.m, in.By, "sign-in")
+	return NewError(CodeConflict, "the session is changing too fast; try again", nil)
+}
+
+// carryOver gathers the data of a session to be made. What is kept of the present
+// one is read afresh, and create is tied to its version, so that a change which
+// another request has saved meanwhile is not lost.
+func (m *Manager) carryOver(ctx context.Context, st *state, in *SignIn, create *Create) (*values, error) {
+	data := newValues(nil)
+	switch {
+	case in.KeepData && len(st.view) > 0:
+		rec, err := m.store.Get(ctx, create.Replaces)
+		if err != nil {
+			return nil, sessionGone(err)
+		}
+		opened, err := m.openData(rec, st.tok.secret())
+		if err != nil {
+			return nil, err
+		}
+		data, create.ReplacesVersion = newValues(opened), rec.Version
+		fallthrough
+	case len(st.view) == 0:
+		if err := data.applyAll(st.ops, m.cfg.MaxData); err != nil {
+			return nil, err
+		}
+	}
+	for name, raw := range in.Data {
+		compact, err := compactJSON(name, raw)
+		if err == nil {
+			err = data.apply(op{name: name, value: compact}, m.cfg.MaxData)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return data, nil
 }
 
 // createAnonymous makes a session for a visitor whose first value is to be kept.
@@ -179,6 +209,7 @@ func (m *Manager) create(ctx context.Context, st *state, rec Record, c Create, d
 	c.Record, c.Event = rec, m.event(audit.Create, by, reason, &rec)
 	created, err := m.store.Create(ctx, c)
 	if err != nil {
+		m.drop(c.Replaces) // it may have ended although the answer was lost
 		if err = m.lostCreate(ctx, unavailable(err), &rec); err != nil {
 			return err
 		}
@@ -211,7 +242,7 @@ func (m *Manager) sealInto(rec *Record, secret *[32]byte, data map[string]json.R
 	if len(data) == 0 && len(rec.Wrap) == 0 {
 		return nil
 	}
-	plain, err := json.Marshal(data)
+	plain, err := marshalData(data)
 	if err != nil {
 		return NewError(CodeInternal, "session data", err)
 	}
@@ -233,6 +264,18 @@ func (m *Manager) sealInto(rec *Record, secret *[32]byte, data map[string]json.R
 		return NewError(CodeInternal, "session data", err)
 	}
 	return nil
+}
+
+// marshalData writes data as one JSON object, just as long as it was measured:
+// without the escapes that JSON inside HTML needs.
+func marshalData(data map[string]json.RawMessage) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(data); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
 // replay records ops again after the session under them was exchanged.
@@ -261,21 +304,23 @@ func (s Session) End(ctx context.Context) error {
 		return ErrReadOnly
 	}
 	st := s.st
+	st.saving.Lock()
+	defer st.saving.Unlock()
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if !st.mayChange() {
 		return ErrCommitted
 	}
-	if len(st.view) > 0 {
-		rec := Record{ID: st.view.id(), Provider: st.view.str(strProvider), Subject: st.view.str(strSubject), IP: st.view.str(strIP)}
+	if len(st.view) > 0 || st.refused {
+		rec := Record{ID: *st.tok.id(), Provider: st.view.str(strProvider), Subject: st.view.str(strSubject), IP: st.view.str(strIP)}
 		r := Revocation{ID: rec.ID, By: "user", Reason: "logout", Event: st.m.event(audit.Revoke, "user", "logout", &rec)}
 		if _, err := st.m.revoke(ctx, r); err != nil && CodeOf(err) != CodeNoSuchSession {
 			return err
 		}
 	}
 	st.none()
-	st.issued = nil
-	st.setCookie(st.m.cfg.Cookie.clear())
+	st.refused = false
+	st.issued, st.auto = &Issued{SetCookie: st.m.cfg.Cookie.clear()}, false
 	return nil
 }
 
@@ -307,11 +352,6 @@ func (m *Manager) checkSignIn(in *SignIn) error {
 	}
 	if in.AuthTime.After(m.Now().Add(maxSkew)) {
 		f.add("auth_time", "is in the future")
-	}
-	for name, raw := range in.Data {
-		if !json.Valid(raw) || !utf8.Valid(raw) {
-			f.add("data", fmt.Sprintf("%q is not valid JSON in UTF-8", name))
-		}
 	}
 	return f.error("sign-in")
 }

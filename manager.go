@@ -80,8 +80,8 @@ type Lookup struct {
 	Token string
 	// Passive requests do not count as activity.
 	Passive bool
-	// Within is the oldest answer that will do; 0 leaves it to the cache's own
-	// staleness, and AskStore asks the store now.
+	// Within is the oldest answer that will do, at most the cache's own staleness,
+	// which 0 stands for; AskStore asks the store now.
 	Within   time.Duration
 	AskStore bool
 	// Rotate allows a rotation that is due; read the successor with [Session.Token].
@@ -99,8 +99,11 @@ func (m *Manager) Lookup(ctx context.Context, l Lookup) (Session, error) {
 		return Session{}, errInvalid(nil)
 	}
 	within := l.Within
-	if within == 0 && !l.AskStore && m.cache != nil {
+	if m.cache != nil && (within == 0 || within > m.cache.Staleness()) {
 		within = m.cache.Staleness()
+	}
+	if l.AskStore {
+		within = 0
 	}
 	if err := m.find(ctx, st, request{within: within, passive: l.Passive, rotate: l.Rotate && !l.Passive}); err != nil {
 		return Session{}, err
@@ -153,32 +156,38 @@ func (m *Manager) find(ctx context.Context, st *state, req request) error {
 		if v, seen, ok := m.hit(&st.tok, now, req); ok {
 			st.view, st.seen = v, seen
 			m.counters.hit(&st.tok)
-			return m.admit(st, now, req)
+			return m.admit(ctx, st, now, req)
 		}
 	}
 	err := m.miss(ctx, st, now, req)
-	if CodeOf(err) == CodeStoreUnavailable && m.cfg.ServeStale > 0 && m.cache != nil {
-		// The operator prefers a bounded old answer to none.
+	if CodeOf(err) == CodeStoreUnavailable && m.cfg.ServeStale > 0 && m.cache != nil && req.within >= m.cache.Staleness() {
+		// The operator prefers a bounded old answer to none, where the caller asked for no newer one.
 		if v, seen, ok := m.hit(&st.tok, now, request{within: m.cfg.ServeStale, passive: true}); ok {
 			st.view, st.seen = v, seen
 			m.counters.stale.Add(1)
-			return m.admit(st, now, request{passive: true})
+			return m.admit(ctx, st, now, request{passive: true})
 		}
 	}
 	m.counters.count(err)
 	if err != nil {
 		return err
 	}
-	return m.admit(st, now, req)
+	return m.admit(ctx, st, now, req)
 }
 
 // admit lets a session that stands through: past the program's own filter, which
 // may refuse it for this request, with its activity noted and its token under the
 // active key.
-func (m *Manager) admit(st *state, now Moment, req request) error {
+func (m *Manager) admit(ctx context.Context, st *state, now Moment, req request) error {
 	if m.cfg.Filter != nil && !m.cfg.Filter(Session{v: st.view, seen: st.seen, m: m}) {
 		st.none()
+		st.refused = true
 		return errInvalid(errRefused)
+	}
+	if req.rotate && st.issued == nil && st.rec != nil && m.rotationDue(micro(st.rec.RotatedAt), m.storeMicros(now)) {
+		if err := m.rotate(ctx, st, st.rec, now); err != nil {
+			return err
+		}
 	}
 	m.active(&st.tok, st.view, st.seen, now, req)
 	if st.issued == nil && m.stale(&st.tok, now) {
@@ -237,7 +246,7 @@ func (m *Manager) miss(ctx context.Context, st *state, now Moment, req request) 
 		}
 		return unavailable(err)
 	}
-	if m.keys.Version() != version {
+	if m.keys.Version() != version { // what was verified under other keys is not filed
 		filling = Filling{Joined: filling.Joined}
 	}
 	if err := m.judge(ctx, st, rec, filling, now, req); err != errReread {
@@ -251,7 +260,9 @@ func (m *Manager) miss(ctx context.Context, st *state, now Moment, req request) 
 		}
 		return unavailable(err)
 	}
-	filling.Joined = false
+	if filling.Joined = false; m.keys.Version() != version {
+		filling = Filling{}
+	}
 	return m.judge(ctx, st, rec, filling, now, req)
 }
 
@@ -286,9 +297,6 @@ func (m *Manager) judge(ctx context.Context, st *state, rec *Record, filling Fil
 // accept fills st from a row that the token opens, and the cache with it.
 func (m *Manager) accept(ctx context.Context, st *state, rec *Record, filling Filling, now Moment, req request) error {
 	st.rec = rec
-	if req.rotate && m.rotationDue(micro(rec.RotatedAt), m.storeMicros(now)) {
-		return m.rotate(ctx, st, rec, now)
-	}
 	// Without a cache the row is at hand when a value is first asked for, and most
 	// requests ask for none.
 	sealed := len(rec.Data) > 0 && (m.cache == nil || m.cfg.SealedCache)

@@ -30,12 +30,12 @@ func (m *Manager) Middleware(next http.Handler) http.Handler {
 		r = r.WithContext(c)
 		c.state.r = r
 		next.ServeHTTP((*responseWriter)(&c.state), r)
-		c.state.begin() // unless it panicked
+		c.state.begin(http.StatusOK) // unless it panicked
 	})
 }
 
-// contextKey finds the requestContext.
-type contextKey struct{}
+// contextKey finds the requestContext of a Manager, or the innermost when m is nil.
+type contextKey struct{ m *Manager }
 
 // requestContext is everything that a request needs, in one allocation.
 type requestContext struct {
@@ -45,7 +45,7 @@ type requestContext struct {
 
 // Value implements context.Context.
 func (c *requestContext) Value(key any) any {
-	if _, ok := key.(contextKey); ok {
+	if k, ok := key.(contextKey); ok && (k.m == nil || k.m == c.state.m) {
 		return c
 	}
 	return c.Context.Value(key)
@@ -88,6 +88,7 @@ func (m *Manager) Read(w http.ResponseWriter, r *http.Request) (Session, error) 
 		}
 		return Session{}, err
 	}
+	st.sendCookie()
 	if !st.view.sealed() {
 		return Session{v: st.view, seen: st.seen, m: m}, nil
 	}
@@ -99,7 +100,7 @@ func (m *Manager) Read(w http.ResponseWriter, r *http.Request) (Session, error) 
 // to others; an anonymous session does not count. It goes inside Middleware.
 func (m *Manager) Require(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s, err := FromContext(r.Context())
+		s, err := m.FromContext(r.Context())
 		switch {
 		case err != nil:
 			m.cfg.OnError(w, r, err)

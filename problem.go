@@ -73,10 +73,9 @@ func WriteProblem(w http.ResponseWriter, _ *http.Request, err error) {
 	h := w.Header()
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("Cache-Control", "no-store")
-	h.Del("Content-Length")
-	h.Del("Content-Encoding")
-	h.Del("ETag")
-	h.Del("Last-Modified")
+	for _, name := range [...]string{"Content-Length", "Content-Encoding", "Content-Disposition", "Content-Range", "ETag", "Last-Modified", "Location"} {
+		h.Del(name) // of the answer that it stands in for
+	}
 	if p.Status == http.StatusServiceUnavailable {
 		h.Set("Retry-After", strconv.Itoa(RetryAfter))
 	}

@@ -79,9 +79,12 @@ func (m *Manager) List(ctx context.Context, q ListQuery) ([]Info, Cursor, error)
 // staleness. An error of code CodeStoreUnavailable means maybe: nothing is known,
 // and this node has forgotten the sessions anyway.
 //
-// Set exactly one selector of r, and By and Reason. The audit event is made from
-// them; of r.Event only IP is used.
+// Set exactly one selector of r, and By ("system" unless set) and Reason. The audit
+// event is made from them; of r.Event only IP is used.
 func (m *Manager) Revoke(ctx context.Context, r Revocation) (int, error) {
+	if r.By == "" {
+		r.By = "system"
+	}
 	action, err := r.action()
 	if err != nil {
 		return 0, err
@@ -121,8 +124,8 @@ func (r *Revocation) action() (audit.Action, error) {
 	if !r.Except.IsZero() && r.Subject == "" {
 		f.add("except", "goes with subject only")
 	}
-	if r.By == "" || hasControl(r.By) || hasControl(r.Reason) {
-		f.add("by", "an actor is required, without control characters")
+	if hasControl(r.By) || hasControl(r.Reason) {
+		f.add("by", "actor and reason hold no control characters")
 	}
 	if err := f.error("revocation"); err != nil {
 		return "", err
@@ -150,8 +153,8 @@ func (m *Manager) revoke(ctx context.Context, r Revocation) (RevokeResult, error
 	return result, nil
 }
 
-// Sessions lists the live sessions of the visitor's own identity, newest first,
-// at most MaxListLimit. An anonymous session knows only itself.
+// Sessions lists the live sessions of the visitor's own identity, newest first.
+// An anonymous session knows only itself.
 func (s Session) Sessions(ctx context.Context) ([]Info, error) {
 	if !s.Live() {
 		return nil, ErrNoSession
@@ -160,8 +163,19 @@ func (s Session) Sessions(ctx context.Context) ([]Info, error) {
 	if own.IsZero() {
 		return []Info{s.Info()}, nil
 	}
-	infos, _, err := s.m.List(ctx, ListQuery{Provider: own.Provider, Subject: own.Subject, Limit: MaxListLimit})
-	return infos, err
+	var all []Info
+	q := ListQuery{Provider: own.Provider, Subject: own.Subject, Limit: MaxListLimit}
+	for {
+		infos, next, err := s.m.List(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, infos...)
+		if next.IsZero() {
+			return all, nil
+		}
+		q.After = next
+	}
 }
 
 // RevokeOne ends one of the visitor's own sessions. One of another identity is

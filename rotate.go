@@ -86,6 +86,7 @@ func (m *Manager) handOver(ctx context.Context, st *state, rec *Record, key keyr
 	if err := m.draw(st, rec, key, secret, m.storeTime(now)); err != nil {
 		return err
 	}
+	st.auto = true
 	return m.accept(ctx, st, rec, Filling{}, now, request{})
 }
 
@@ -140,8 +141,7 @@ func (m *Manager) draw(st *state, rec *Record, key keyring.ID, secret *[32]byte,
 	st.tok = tok
 	text := tok.text()
 	line := m.cfg.Cookie.set(text, now, rec.ExpiresAt)
-	st.issued = &Issued{Record: rec, Token: text, SetCookie: line}
-	st.setCookie(line)
+	st.issued, st.auto = &Issued{Record: rec, Token: text, SetCookie: line}, false
 	return nil
 }
 
@@ -154,6 +154,7 @@ func (m *Manager) resign(st *state, now Moment) {
 	rec := &Record{ID: *st.tok.id(), ExpiresAt: st.view.time(viewExpires)}
 	secret := *st.tok.secret()
 	if m.draw(st, rec, active, &secret, m.storeTime(now)) == nil {
+		st.auto = true
 		m.counters.resigned.Add(1)
 	}
 }
@@ -225,6 +226,8 @@ func (s Session) Renew(ctx context.Context, n Renewal) (Issued, error) {
 		return Issued{}, err
 	}
 	st := s.st
+	st.saving.Lock()
+	defer st.saving.Unlock()
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if !st.mayChange() {

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"strings"
 	"time"
-	"unicode/utf8"
 )
 
 // Session is one request's hold on a session. It is a small value: copy it
@@ -194,10 +193,11 @@ func (s *Session) raw(name string) (json.RawMessage, bool, error) {
 // type of their own; others use [Key]. Names are up to 128 bytes without control
 // characters.
 func (s Session) SetJSON(name string, value json.RawMessage) error {
-	if !json.Valid(value) || !utf8.Valid(value) {
-		return &Error{Code: CodeInvalidRequest, Message: "latchkey: session data", Fields: []FieldError{{name, "not valid JSON in UTF-8"}}}
+	compact, err := compactJSON(name, value)
+	if err != nil {
+		return err
 	}
-	return s.change(op{name: name, value: append(json.RawMessage(nil), value...)})
+	return s.change(op{name: name, value: compact})
 }
 
 // Delete removes a data value; an absent one is no error.
@@ -222,9 +222,16 @@ func (s Session) Commit(ctx context.Context) error {
 
 // FromContext returns the session of a request that passed through
 // [Manager.Middleware]. Otherwise the error is ErrNoMiddleware, and the Session
-// reads as that of an unknown visitor and refuses changes.
-func FromContext(ctx context.Context) (Session, error) {
-	if c, ok := ctx.Value(contextKey{}).(*requestContext); ok {
+// reads as that of an unknown visitor and refuses changes. Where several Managers'
+// middlewares are nested it is the innermost one's; see [Manager.FromContext].
+func FromContext(ctx context.Context) (Session, error) { return fromContext(ctx, nil) }
+
+// FromContext returns the session that this Manager found, for programs with
+// several Managers.
+func (m *Manager) FromContext(ctx context.Context) (Session, error) { return fromContext(ctx, m) }
+
+func fromContext(ctx context.Context, m *Manager) (Session, error) {
+	if c, ok := ctx.Value(contextKey{m}).(*requestContext); ok {
 		return c.state.session(), nil
 	}
 	return Session{}, ErrNoMiddleware

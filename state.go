@@ -1,10 +1,12 @@
 package latchkey
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,6 +20,7 @@ type state struct {
 	// nothing takes no lock.
 	phase atomic.Uint32
 
+	saving sync.Mutex // held while the session is saved or exchanged; taken before mu
 	mu     sync.Mutex
 	tok    token
 	view   view
@@ -27,11 +30,14 @@ type state struct {
 	data   *values       // working copy; nil until it is needed
 	broken error         // why data cannot be opened
 	r      *http.Request // for the client's address; nil outside HTTP
-	issued *Issued       // the token drawn in this request, if any
+	issued *Issued       // the token drawn in this request, or the deletion of the cookie
 
 	w     http.ResponseWriter // the one underneath, where Set-Cookie goes; nil outside HTTP
 	begun bool                // the session is saved, or could not be
 	fault bool                // it could not; the problem has been written instead
+	auto  bool                // issued is not the handler's doing, and can wait for another response
+	// refused says that the token stands, and the program's filter is against it.
+	refused bool
 }
 
 // Bits of state.phase.
@@ -115,7 +121,12 @@ func (st *state) loadData() {
 		}
 		var err error
 		if rec, err = st.m.store.Get(ctx, *st.tok.id()); err != nil {
-			st.broken = err
+			st.broken = sessionGone(err)
+			return
+		}
+		at := st.m.Now()
+		if _, ok := st.m.currentSecret(rec, st.tok.secret(), at); !ok || st.m.touches.ahead(rec).StateAt(at) != Live {
+			st.broken = errInvalid(errEnded)
 			return
 		}
 	}
@@ -135,13 +146,34 @@ func (st *state) change(o op) error {
 	if !st.mayChange() {
 		return ErrCommitted
 	}
-	if st.data == nil {
-		st.loadData()
+	now := o
+	for {
+		if st.data == nil {
+			st.loadData()
+		}
+		if st.broken != nil {
+			return st.broken
+		}
+		if o.update == nil {
+			break
+		}
+		// The program's function runs without the lock: it may read the session.
+		before := st.data.m[o.name]
+		st.mu.Unlock()
+		after, err := o.update(before)
+		st.mu.Lock()
+		if err != nil {
+			return err
+		}
+		if st.done() {
+			return ErrCommitted
+		}
+		if st.data != nil && bytes.Equal(st.data.m[o.name], before) {
+			now = op{name: o.name, value: after}
+			break
+		}
 	}
-	if st.broken != nil {
-		return st.broken
-	}
-	if err := st.data.apply(o, st.m.cfg.MaxData); err != nil {
+	if err := st.data.apply(now, st.m.cfg.MaxData); err != nil {
 		return err
 	}
 	st.ops = append(st.ops, o)
@@ -150,28 +182,38 @@ func (st *state) change(o op) error {
 
 // commit saves what was recorded. After an error the changes are still recorded.
 func (st *state) commit(ctx context.Context) error {
-	st.mu.Lock()
-	defer st.mu.Unlock()
+	st.saving.Lock()
+	defer st.saving.Unlock()
 	if st.done() {
 		return ErrCommitted
 	}
 	return st.save(ctx)
 }
 
-// save is commit with the lock held.
+// save is commit for who holds saving.
 func (st *state) save(ctx context.Context) error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
 	if len(st.ops) == 0 {
 		return nil
 	}
 	if len(st.view) == 0 {
 		return st.m.createAnonymous(ctx, st)
 	}
-	rec, err := st.m.commits.apply(ctx, st.m, *st.tok.id(), &commitment{secret: *st.tok.secret(), hint: st.rec, ops: st.ops})
+	c := &commitment{secret: *st.tok.secret(), hint: st.rec, ops: slices.Clone(st.ops)}
+	id := *st.tok.id()
+	// Functions given to Update run meanwhile, and may read the session.
+	st.mu.Unlock()
+	rec, err := st.m.commits.apply(ctx, st.m, id, c)
+	st.mu.Lock()
 	if err != nil {
 		return err
 	}
-	st.ops = nil
-	return st.adopt(rec)
+	rest := st.ops[len(c.ops):]
+	if err := st.adopt(rec); err != nil {
+		return err
+	}
+	return st.replay(rest)
 }
 
 // adopt makes rec, which st.tok opens, what the request sees.
@@ -184,20 +226,21 @@ func (st *state) adopt(rec *Record) error {
 	if err != nil {
 		return err
 	}
-	st.rec, st.view, st.seen, st.data = rec, v, micro(rec.LastSeenAt), nil
+	st.rec, st.view, st.seen, st.data, st.broken, st.refused = rec, v, micro(rec.LastSeenAt), nil, nil, false
 	st.phase.Or(phaseChanged)
 	return nil
 }
 
 // none makes the request see no session.
 func (st *state) none() {
-	st.rec, st.view, st.seen, st.ops, st.data, st.broken = nil, nil, 0, nil, nil, nil
+	st.rec, st.view, st.seen, st.ops, st.data, st.broken, st.issued = nil, nil, 0, nil, nil, nil, nil
 	st.phase.Or(phaseChanged)
 }
 
-// setCookie puts the line into the response, in place of one set earlier in this request.
-func (st *state) setCookie(line string) {
-	if st.w == nil {
+// sendCookie puts the line that is due into the response, in place of any other
+// for the session cookie. What carries a token is in no cache.
+func (st *state) sendCookie() {
+	if st.w == nil || st.issued == nil || st.issued.SetCookie == "" {
 		return
 	}
 	header, name := st.w.Header(), st.m.cookieName+"="
@@ -207,8 +250,6 @@ func (st *state) setCookie(line string) {
 			kept = append(kept, l)
 		}
 	}
-	header["Set-Cookie"] = append(kept, line)
-	if _, set := header["Cache-Control"]; !set {
-		header["Cache-Control"] = []string{"no-store"}
-	}
+	header["Set-Cookie"] = append(kept, st.issued.SetCookie)
+	header["Cache-Control"] = []string{"no-store"}
 }

@@ -18,13 +18,14 @@ const (
 )
 
 // touchInterval is how far last seen may lag for an idle limit, both in
-// microseconds: a twentieth of it, between a second and a minute.
+// microseconds: a twentieth of it, between a second and a minute, but never more
+// than half of the limit itself.
 func touchInterval(idle int64) int64 {
 	const second, minute = int64(time.Second / time.Microsecond), int64(time.Minute / time.Microsecond)
 	if idle <= 0 {
 		return minute
 	}
-	return min(max(idle/20, second), minute)
+	return min(max(idle/20, second), minute, idle/2)
 }
 
 // toucher gathers activity and writes it from a goroutine of its own.

@@ -15,28 +15,38 @@ import (
 // which saves an allocation.
 type responseWriter state
 
-func (w *responseWriter) begin() bool { return (*state)(w).begin() }
+func (w *responseWriter) begin(status int) bool { return (*state)(w).begin(status) }
 
-// begin saves the session and reports whether the response may go on.
-func (st *state) begin() bool {
+// begin saves the session, adds the cookie that is due, and reports whether the
+// response may go on.
+func (st *state) begin(status int) bool {
 	if st.begun {
 		return !st.fault
 	}
 	st.begun = true
-	if st.phase.Or(phaseDone)&phaseChanged == 0 {
-		return true // the usual case: nothing to save
+	if st.phase.Or(phaseDone)&phaseChanged != 0 {
+		// What the handler did is not undone because the client has gone.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(st.r.Context()), commitDeadline)
+		defer cancel()
+		st.saving.Lock()
+		err := st.save(ctx)
+		st.saving.Unlock()
+		if err != nil {
+			st.fault = true
+			st.m.cfg.OnError(st.w, st.r, err)
+			return false
+		}
 	}
-	// What the handler did is not undone because the client has gone.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(st.r.Context()), commitDeadline)
-	defer cancel()
-	st.mu.Lock()
-	err := st.save(ctx)
-	st.mu.Unlock()
-	if err != nil {
-		st.fault = true
-		st.m.cfg.OnError(st.w, st.r, err)
+	if st.issued != nil && !(st.auto && keepsCookie(status)) {
+		st.sendCookie()
 	}
-	return err == nil
+	return true
+}
+
+// keepsCookie tells the answers that leave the cookie as it is: one that refuses
+// or fails is no occasion to hand out a token, unless the handler asked for it.
+func keepsCookie(status int) bool {
+	return status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusServiceUnavailable
 }
 
 // errUnsaved is what a handler's writes answer once its session could not be saved.
@@ -55,14 +65,14 @@ func (w *responseWriter) WriteHeader(status int) {
 		w.w.WriteHeader(status)
 		return
 	}
-	if w.begin() {
+	if w.begin(status) {
 		w.w.WriteHeader(status)
 	}
 }
 
 // Write implements http.ResponseWriter.
 func (w *responseWriter) Write(p []byte) (int, error) {
-	if !w.begin() {
+	if !w.begin(http.StatusOK) {
 		return 0, errUnsaved
 	}
 	return w.w.Write(p)
@@ -70,7 +80,7 @@ func (w *responseWriter) Write(p []byte) (int, error) {
 
 // WriteString implements io.StringWriter.
 func (w *responseWriter) WriteString(s string) (int, error) {
-	if !w.begin() {
+	if !w.begin(http.StatusOK) {
 		return 0, errUnsaved
 	}
 	return io.WriteString(w.w, s)
@@ -78,7 +88,7 @@ func (w *responseWriter) WriteString(s string) (int, error) {
 
 // ReadFrom implements io.ReaderFrom, so that files still leave by sendfile.
 func (w *responseWriter) ReadFrom(src io.Reader) (int64, error) {
-	if !w.begin() {
+	if !w.begin(http.StatusOK) {
 		return 0, errUnsaved
 	}
 	if rf, ok := w.w.(io.ReaderFrom); ok {
@@ -92,7 +102,7 @@ func (w *responseWriter) Flush() { _ = w.FlushError() }
 
 // FlushError is Flush as http.ResponseController prefers it.
 func (w *responseWriter) FlushError() error {
-	if !w.begin() {
+	if !w.begin(http.StatusOK) {
 		return errUnsaved
 	}
 	return http.NewResponseController(w.w).Flush()
@@ -100,7 +110,7 @@ func (w *responseWriter) FlushError() error {
 
 // Hijack implements http.Hijacker.
 func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	if !w.begin() {
+	if !w.begin(http.StatusOK) {
 		return nil, nil, errUnsaved
 	}
 	return http.NewResponseController(w.w).Hijack()

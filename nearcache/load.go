@@ -38,10 +38,10 @@ func (c *Cache) Load(ctx context.Context, id latchkey.ID, within time.Duration) 
 		c.depart(s, t, id, arrived)
 		s.Unlock()
 		return c.travel(ctx, s, f, t, id)
-	case within > 0 && f.current.sent.Mono >= arrived.Mono-int64(within):
+	case within > 0 && f.current.sent.Mono >= arrived.Mono-int64(within) && c.fileable(s, f.current.filling):
 		t := f.current
 		s.Unlock()
-		return c.join(ctx, t, t.sent.Mono < arrived.Mono)
+		return c.join(ctx, t, true)
 	case f.next != nil:
 		t := f.next
 		s.Unlock()
@@ -51,7 +51,7 @@ func (c *Cache) Load(ctx context.Context, id latchkey.ID, within time.Duration) 
 	t := &trip{done: make(chan struct{})}
 	f.next = t
 	s.Unlock()
-	<-before.done
+	<-before.done // bounded by its timeout
 	s.Lock()
 	f.current, f.next = t, nil
 	c.depart(s, t, id, c.clock.Now())
@@ -71,14 +71,24 @@ func (c *Cache) travel(ctx context.Context, s *stripe, f *flight, t *trip, id la
 	c.stats.trips.Add(1)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.timeout)
 	defer cancel()
+	t.err = latchkey.NewError(latchkey.CodeStoreUnavailable, "the session store gave no answer", errNoTrip) // should it panic
+	defer func() {
+		s.Lock()
+		if f.next == nil {
+			delete(s.flights, id)
+		}
+		s.Unlock()
+		close(t.done)
+	}()
 	t.rec, t.err = c.store.Get(ctx, id)
-	s.Lock()
-	if f.next == nil {
-		delete(s.flights, id)
-	}
-	s.Unlock()
-	close(t.done)
 	return t.rec, t.filling, t.err
+}
+
+// fileable reports, with the stripe locked, whether nothing was invalidated since
+// a trip departed. One that departed before a change is of no use to a caller who
+// comes after it: on this node a change counts at once.
+func (c *Cache) fileable(s *stripe, f latchkey.Filling) bool {
+	return s.epoch == f.Epoch && c.clears.Load() == f.Clears
 }
 
 // join waits for somebody else's trip.

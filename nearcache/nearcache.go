@@ -245,7 +245,7 @@ func (c *Cache) Fill(f latchkey.Filling, view []byte, touched int64) {
 	s := c.stripe(f.ID)
 	s.Lock()
 	defer s.Unlock()
-	if s.epoch != f.Epoch || c.clears.Load() != f.Clears {
+	if !c.fileable(s, f) {
 		c.stats.lateFills.Add(1)
 		return
 	}
