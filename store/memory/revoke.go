@@ -63,18 +63,19 @@ func (s *Store) marked(rec *latchkey.Record, began, now time.Time) bool {
 }
 
 // revoke marks a row as ended by somebody and reports whether that changed it.
-// What is revoked or expired stays as it is. What is idle is marked: a touch that
-// is under way may yet show that it was not, and must not bring it back.
+// What is revoked stays as it is. What is idle or expired is marked like the rest:
+// a touch that is under way may yet show that it was not idle, and must not bring
+// it back.
 func (s *Store) revoke(r *row, now time.Time, by, reason string) bool {
-	if st := s.state(r, now); st == latchkey.Revoked || st == latchkey.Expired {
+	if s.state(r, now) == latchkey.Revoked {
 		return false
 	}
 	r.rec.RevokedAt, r.rec.RevokedBy, r.rec.RevokedReason = now, by, reason
 	return true
 }
 
-// Revoke implements latchkey.Store. A session that is idle is marked as revoked
-// without being counted.
+// Revoke implements latchkey.Store. A session that is idle or expired is marked
+// as revoked without being counted.
 func (s *Store) Revoke(ctx context.Context, r latchkey.Revocation) (latchkey.RevokeResult, error) {
 	var result latchkey.RevokeResult
 	if err := checkSelectors(&r); err != nil {

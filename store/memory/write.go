@@ -26,12 +26,16 @@ func (s *Store) Create(ctx context.Context, c latchkey.Create) (latchkey.Created
 		if s.marked(&rec, micro(c.Began), now) {
 			return latchkey.NewError(latchkey.CodeDenied, "signed out everywhere since the sign-in began; sign in again", nil)
 		}
+		old := s.rows[c.Replaces]
+		if old != nil && c.ReplacesVersion != 0 && old.rec.Version != c.ReplacesVersion && s.state(old, now) == latchkey.Live {
+			return latchkey.NewError(latchkey.CodeConflict, "the session to replace was changed meanwhile", nil)
+		}
 		evicted, err := s.overLimit(&c, now)
 		if err != nil {
 			return err
 		}
 		event := s.stamped(c.Event, now)
-		if old := s.rows[c.Replaces]; old != nil {
+		if old != nil {
 			created.Replaced = s.state(old, now) == latchkey.Live
 			if s.revoke(old, now, event.Actor, reasonReplaced) {
 				s.endedBy(event, audit.Revoke, old.rec.ID, reasonReplaced)

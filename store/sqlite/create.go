@@ -52,6 +52,12 @@ func (t *tx) create(d *draft) (latchkey.Created, error) {
 	if err != nil {
 		return created, err
 	}
+	var replaced *row
+	if refusal == nil && !d.Replaces.IsZero() && d.Replaces != d.rec.ID {
+		if replaced, refusal, err = t.predecessor(d); err != nil {
+			return created, err
+		}
+	}
 	var evicted []*row
 	if refusal == nil && d.Limit > 0 && d.rec.Subject != "" {
 		if evicted, refusal, err = t.overLimit(d); err != nil {
@@ -68,16 +74,10 @@ func (t *tx) create(d *draft) (latchkey.Created, error) {
 	if event.Time.IsZero() {
 		event.Time = t.time()
 	}
-	if !d.Replaces.IsZero() {
-		old, err := t.load(d.Replaces)
-		if err != nil {
+	if replaced != nil {
+		created.Replaced = replaced.live(t.now)
+		if err := t.endFor(replaced, event, audit.Revoke, reasonReplaced); err != nil {
 			return created, err
-		}
-		if old != nil && d.Replaces != d.rec.ID {
-			created.Replaced = old.live(t.now)
-			if err := t.endFor(old, event, audit.Revoke, reasonReplaced); err != nil {
-				return created, err
-			}
 		}
 	}
 	for _, old := range evicted {
@@ -173,13 +173,23 @@ func (t *tx) refusal(d *draft) (refusal, err error) {
 	return refusal, err
 }
 
+// predecessor reads the session to be replaced, nil when there is none; or the
+// refusal, where it is not as it was when its data was carried over.
+func (t *tx) predecessor(d *draft) (old *row, refusal, err error) {
+	old, err = t.load(d.Replaces)
+	if err == nil && old != nil && d.ReplacesVersion != 0 && old.rec.Version != d.ReplacesVersion && old.live(t.now) {
+		refusal = latchkey.NewError(latchkey.CodeConflict, "the session to replace was changed meanwhile", nil)
+	}
+	return old, refusal, err
+}
+
 // overLimit returns the live sessions that must end to make room, oldest first,
-// or the refusal. Sessions that it meets and that have ended for good are noted
-// as ended, on the page that the new row goes to anyway, so that the next
-// sign-in need not look at them again.
+// or the refusal. Sessions that it meets and that have been revoked are noted as
+// ended, on the page that the new row goes to anyway, so that the next sign-in
+// need not look at them again.
 func (t *tx) overLimit(d *draft) (evicted []*row, refusal, err error) {
-	rows, ended, err := t.ofSubject(d.subject, func(r *row, who int64) bool {
-		return who == d.who && r.rec.Provider == d.rec.Provider && r.rec.Subject == d.rec.Subject && r.rec.ID != d.Replaces && r.live(t.now)
+	rows, ended, err := t.ofSubject(d.subject, func(st state, who int64) bool { return who == d.who && st.live(t.now) }, func(rec *latchkey.Record) bool {
+		return rec.Provider == d.rec.Provider && rec.Subject == d.rec.Subject && rec.ID != d.Replaces
 	})
 	if err != nil {
 		return nil, nil, err
@@ -192,13 +202,18 @@ func (t *tx) overLimit(d *draft) (evicted []*row, refusal, err error) {
 }
 
 // ofSubject reads the sessions under a subject's key that are not noted as ended,
-// oldest first: those that are chosen, and the entries of those that have ended
-// for good. The key may be another subject's too; choose compares the names.
-func (t *tx) ofSubject(key int64, choose func(r *row, who int64) bool) (chosen []*row, ended []subjectEntry, err error) {
+// oldest first: those that are chosen, and the entries of those that have been
+// revoked. Those that may be chosen by their columns are unpacked, and named then
+// compares the names: the key may be another subject's too.
+//
+// What has only expired is met again each time until it is purged, at about a
+// microsecond a row. It must not be noted: by a clock that is ahead a live
+// session looks expired, and would be hidden from every later revocation.
+func (t *tx) ofSubject(key int64, may func(st state, who int64) bool, named func(*latchkey.Record) bool) (chosen []*row, ended []subjectEntry, err error) {
 	if err := t.flush(); err != nil {
 		return nil, nil, err
 	}
-	q := t.c.query(`SELECT b.id, s.who, s.idle, s.expires, ` + columns + `, b.created FROM by_subject b CROSS JOIN session s ON s.id=b.id
+	q := t.c.query(`SELECT b.id, s.who, ` + judged + `, ` + columns + `, b.created FROM by_subject b CROSS JOIN session s ON s.id=b.id
 		LEFT JOIN raise r ON r.generation=s.generation WHERE b.key=?1 AND b.ended=0 ORDER BY b.created, b.id`).int(key)
 	defer q.done()
 	for {
@@ -206,24 +221,28 @@ func (t *tx) ofSubject(key int64, choose func(r *row, who int64) bool) (chosen [
 		if err != nil || !ok {
 			return chosen, ended, err
 		}
-		r := new(row)
-		if r.rec.ID, err = t.c.id(q, 0); err != nil {
+		id, err := t.c.id(q, 0)
+		if err != nil {
 			return nil, nil, err
 		}
-		if err := t.c.record(q, 4, &r.rec); err != nil {
+		st := stateAt(q, 2)
+		if st.revoked != 0 {
+			ended = append(ended, subjectEntry{key, q.s.ColumnInt64(16), id})
+		}
+		if !may(st, q.s.ColumnInt64(1)) {
+			continue
+		}
+		r := &row{state: st, rec: latchkey.Record{ID: id}}
+		if err := t.c.record(q, 6, &r.rec); err != nil {
 			return nil, nil, err
 		}
-		r.state = state{microOf(r.rec.LastSeenAt), q.s.ColumnInt64(2), q.s.ColumnInt64(3), microOf(r.rec.RevokedAt)}
-		if choose(r, q.s.ColumnInt64(1)) {
+		if named(&r.rec) {
 			chosen = append(chosen, r)
-		}
-		if r.gone(t.now) {
-			ended = append(ended, subjectEntry{key, q.s.ColumnInt64(14), r.rec.ID})
 		}
 	}
 }
 
-// setEnded notes sessions as ended for good.
+// setEnded notes sessions that are revoked as ended for good.
 func (t *tx) setEnded(key int64, entries []subjectEntry) error {
 	for _, e := range entries {
 		err := t.c.query("UPDATE by_subject SET ended=1 WHERE key=?1 AND ended=0 AND created=?2 AND id=?3").int(key).int(e.created).blob(e.id[:]).run()

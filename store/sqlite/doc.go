@@ -49,6 +49,12 @@
 // suspended. Setting the machine's clock changes nothing until the store is
 // opened again; Ahead then tells if the file is from a later time.
 //
+// Processes that opened the file by different clocks judge limits differently,
+// but never a revocation: it marks what looks expired or idle, too, and nothing is
+// noted of a session that only looks so. A subject's expired sessions are therefore
+// looked at by each of its sign-ins under a limit until they are purged, at about
+// a microsecond each; revoked ones are not.
+//
 // # What it does not promise
 //
 // Reads and writes do not scale beyond one machine. Count, Purge and a revocation

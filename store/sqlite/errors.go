@@ -17,7 +17,16 @@ var (
 	errReplaced = errors.New("the database file was replaced or removed while the store was open; open the store again")
 	errMigrated = errors.New("another program has changed the database to a schema that this program does not know; use a newer latchkey")
 	errDamaged  = errors.New("a row of the database is damaged")
+	errCommit   = errors.New("the commit was not confirmed") // and may be in effect: what it held must not be run again
 )
+
+// ErrSchema is the cause of what Open and Migrate answer to a store whose schema
+// this program cannot use, because it is older or newer; compare by [errors.Is].
+// The file is there and as it was, and waiting does not help: the message says
+// whether to migrate it or to use a newer program.
+var ErrSchema = errors.New("the schema of the database is not one that this program uses")
+
+const cannotWrite = "the database cannot be written to; check the permissions of the file and of its directory, and whether the file system is mounted read-only"
 
 const noAnswer = "the session store gave no answer"
 
@@ -48,7 +57,7 @@ func advice(err error) string {
 	case sqlite.ResultBusy:
 		return "another program holds the database locked; end it or let it finish"
 	case sqlite.ResultReadOnly:
-		return "the database cannot be written to; check the permissions of the file and of its directory, and whether the file system is mounted read-only"
+		return cannotWrite
 	case sqlite.ResultFull:
 		return "the disk is full; make room, the store then goes on by itself"
 	case sqlite.ResultCorrupt:
@@ -81,6 +90,11 @@ func cannotOpen(path string, err error) error {
 // refused is an error of opening a store that SQLite knows nothing of.
 func refused(path, format string, args ...any) error {
 	return latchkey.NewError(latchkey.CodeStoreUnavailable, fmt.Sprintf("sqlite store %s: ", path)+fmt.Sprintf(format, args...), nil)
+}
+
+// wrongSchema is the error of opening a store that is older or newer than this program.
+func wrongSchema(path, format string, args ...any) error {
+	return latchkey.NewError(latchkey.CodeStoreUnavailable, fmt.Sprintf("sqlite store %s: ", path)+fmt.Sprintf(format, args...), ErrSchema)
 }
 
 func noSuchSession() error {

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -69,39 +70,85 @@ func TestReadOnlyFileSystem(t *testing.T) {
 	wantUnavailable(t, err, "read-only file system")
 }
 
-// Another user's file is refused with a word about permissions.
-func TestForbidden(t *testing.T) {
-	path := made(t)
-	dir := filepath.Dir(path)
-	if os.Getuid() != 0 {
-		if err := os.Chmod(path, 0); err != nil {
-			t.Fatal(err)
-		}
-	} else {
-		// Root may do everything, but not with somebody else's rights to files. They
-		// are this thread's, so it is not used again.
-		for _, d := range []string{dir, filepath.Dir(dir)} {
-			if err := os.Chmod(d, 0o755); err != nil {
+// asStranger runs f with the rights of a user who may do to the directory what its
+// mode says. Root may do everything, but not with somebody else's rights to files;
+// they are this thread's, so it is not used again.
+func asStranger(t *testing.T, dir string, mode os.FileMode, f func()) {
+	t.Helper()
+	if os.Getuid() == 0 {
+		for _, d := range []string{filepath.Dir(dir), dir} {
+			if err := os.Chmod(d, mode); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	done := make(chan [2]error)
+	failed := make(chan error)
 	go func() {
 		if os.Getuid() == 0 {
 			runtime.LockOSThread()
 			if err := unix.Setfsuid(65534); err != nil {
-				done <- [2]error{err, err}
+				failed <- err
 				return
 			}
 		}
-		_, err := Open(Config{Path: path})
-		_, err2 := Open(Config{Path: filepath.Join(dir, "new.db")})
-		done <- [2]error{err, err2}
+		f()
+		failed <- nil
 	}()
-	errs := <-done
-	wantUnavailable(t, errs[0], "check the permissions")
-	if os.Getuid() == 0 {
-		wantUnavailable(t, errs[1], "permission denied")
+	if err := <-failed; err != nil {
+		t.Fatal(err)
 	}
+}
+
+// openError opens a store in vain.
+func openError(path string) error {
+	s, err := Open(Config{Path: path})
+	if err == nil {
+		_ = s.Close()
+	}
+	return err
+}
+
+// Another user's file is refused with a word about permissions.
+func TestForbidden(t *testing.T) {
+	path := made(t)
+	if os.Getuid() != 0 {
+		if err := os.Chmod(path, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := filepath.Dir(path)
+	var there, absent error
+	asStranger(t, dir, 0o755, func() { there, absent = openError(path), openError(filepath.Join(dir, "new.db")) })
+	wantUnavailable(t, there, "check the permissions")
+	if os.Getuid() == 0 {
+		wantUnavailable(t, absent, "permission denied")
+	}
+}
+
+// A file that can be read and not written to is refused when it is opened, not at
+// the first sign-in, even if a log can be made beside it; and none is left there,
+// for it would keep the file's owner out.
+func TestOpenCannotWrite(t *testing.T) {
+	path := made(t)
+	if err := os.Chmod(path, 0o444); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	asStranger(t, filepath.Dir(path), 0o777, func() { err = openError(path) })
+	wantUnavailable(t, err, "the database cannot be written to; check the permissions")
+	if left, _ := filepath.Glob(path + "-*"); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	// Where the system is not asked, SQLite says the same.
+	asStranger(t, filepath.Dir(path), 0o777, func() {
+		cfg := Config{Path: path}
+		if err = cfg.check(); err != nil {
+			return
+		}
+		var c *conn
+		if c, _, err = openWriter(&cfg); err == nil {
+			err = closing(c.Conn, errors.New("opened"))
+		}
+	})
+	wantUnavailable(t, cannotOpen(path, err), "the database cannot be written to; check the permissions")
 }

@@ -34,7 +34,7 @@ type follower struct {
 
 	mu        sync.Mutex
 	pending   latchkey.Batch
-	position  int64         // in the log, of the last own change in pending or before it
+	position  int64         // in the log, of the last confirmed own change in pending or before it
 	published uint64        // number of batches merged so far
 	delivered uint64        // number of those that deliver has returned from
 	progress  chan struct{} // closed and replaced when delivered grows or the follower ends
@@ -47,7 +47,11 @@ type wait struct {
 	n uint64
 }
 
-// publish hands a committed change to all followers. Only the writer calls it.
+// publish hands a change to all followers. position is that of its entry in the
+// log, or 0 where it is not known to be committed: a poll that finds the entry
+// then delivers it once more. Since every commit is published, confirmed or not,
+// and in order, none at or before a follower's position was kept from it. Only
+// the writer calls it.
 func (h *hub) publish(b latchkey.Batch, position int64) []wait {
 	if len(b.IDs) == 0 && !b.All {
 		return nil
@@ -62,7 +66,9 @@ func (h *hub) publish(b latchkey.Batch, position int64) []wait {
 		f.mu.Lock()
 		f.pending.IDs = append(f.pending.IDs, b.IDs...)
 		f.pending.All = f.pending.All || b.All
-		f.position = position
+		if position != 0 {
+			f.position = position
+		}
 		f.published++
 		waits = append(waits, wait{f, f.published})
 		f.mu.Unlock()

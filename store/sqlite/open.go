@@ -140,7 +140,13 @@ func ensure(cfg *Config) (made bool, err error) {
 		return false, refused(path, "is not a regular file")
 	case err == nil && info.Size() == 0:
 		return false, refused(path, "is empty, so it is no Latchkey store; remove it to have a new one made, or restore a backup")
+	case err == nil && cfg.ReadOnly:
+		return false, nil
 	case err == nil:
+		// Before SQLite opens it, which would leave a log beside it that its owner could not write to.
+		if err := mayWrite(path); err != nil {
+			return false, refused(path, "%s (%v)", cannotWrite, err)
+		}
 		return false, nil
 	case !errors.Is(err, fs.ErrNotExist):
 		return false, refused(path, "%v", reason(err))
@@ -281,12 +287,15 @@ func checkWritable(c *conn, path string) error {
 	}
 	err := c.script("BEGIN IMMEDIATE")
 	if sqlite.ErrCode(err).ToPrimary() == sqlite.ResultBusy {
-		return nil // somebody can write, then
+		return nil // somebody can write, then; so can this, or it would not have asked for the lock
 	}
 	if err != nil {
 		return err
 	}
-	return c.script("ROLLBACK")
+	// Of a file that can only be read, the transaction is quietly one for reading. A
+	// statement that would write is refused then, even if it finds no row.
+	err = c.query("UPDATE meta SET value=value WHERE name=''").run()
+	return errors.Join(err, c.script("ROLLBACK"))
 }
 
 // newOrigin draws the number by which a process knows its own entries of the log.

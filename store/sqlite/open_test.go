@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -151,6 +152,9 @@ func TestOpenRefuses(t *testing.T) {
 				t.Fatal("opened")
 			}
 			wantUnavailable(t, err, c.say)
+			if older := strings.Contains(c.say, "migrate") || strings.Contains(c.say, "newer"); errors.Is(err, ErrSchema) != older {
+				t.Errorf("%q is an error of the schema: %v", err, !older)
+			}
 			if text := err.Error(); !strings.Contains(text, path) || strings.Contains(text, "\n") {
 				t.Errorf("%q is not one line that names the file", text)
 			}
@@ -226,6 +230,11 @@ func TestMigrate(t *testing.T) {
 	later[next] = &fstest.MapFile{Data: []byte("CREATE TABLE later (x);")}
 	if from, to, err := migrate(t.Context(), path, later); from != known() || to != known()+1 || err != nil {
 		t.Errorf("next: %d to %d, %v", from, to, err)
+	}
+	newer := made(t)
+	tamper(t, newer, "PRAGMA user_version=99; UPDATE meta SET value=98 WHERE name='needs';")
+	if _, _, err := Migrate(t.Context(), newer); !errors.Is(err, ErrSchema) {
+		t.Errorf("a newer store: %v, want an error of the schema", err)
 	}
 	if _, _, err := Migrate(t.Context(), written(t, "hello")); err == nil {
 		t.Error("migrated a text")

@@ -6,8 +6,8 @@ import (
 	"github.com/latchkey-go/latchkey"
 )
 
-// Revoke implements latchkey.Store. A session that is idle is marked as revoked
-// without being counted. To count what a revocation of everything ends, all rows
+// Revoke implements latchkey.Store. A session that is idle or expired is marked
+// as revoked without being counted. To count what a revocation of everything ends, all rows
 // are looked at while others wait to write, about 0.2 seconds a million; it is
 // committed with its count or not at all.
 func (s *Store) Revoke(ctx context.Context, r latchkey.Revocation) (latchkey.RevokeResult, error) {
@@ -137,8 +137,8 @@ func (t *tx) revokeSID(r *latchkey.Revocation) (result latchkey.RevokeResult, er
 
 func (t *tx) revokeSubject(r *latchkey.Revocation) (result latchkey.RevokeResult, err error) {
 	key := subjectKey(r.Subject)
-	rows, ended, err := t.ofSubject(key, func(row *row, _ int64) bool {
-		return row.rec.Subject == r.Subject && (r.AnyProvider || row.rec.Provider == r.Provider) && row.rec.ID != r.Except
+	rows, ended, err := t.ofSubject(key, func(st state, _ int64) bool { return st.revoked == 0 }, func(rec *latchkey.Record) bool {
+		return rec.Subject == r.Subject && (r.AnyProvider || rec.Provider == r.Provider) && rec.ID != r.Except
 	})
 	if err != nil {
 		return result, err

@@ -39,14 +39,12 @@ type state struct {
 	revoked                 int64 // 0: not revoked; by itself or by its generation
 }
 
-// live, ended and gone are exclusive and exhaustive: gone sessions have been
-// revoked or have expired and never come back, those that are idle might yet
-// turn out to have been seen.
+// live reports whether the session may be used. Only what is revoked never comes
+// back: an idle session may turn out to have been seen, and one that looks expired
+// may be live by the clock of another process, or by this one's once it is right.
 func (s state) live(now int64) bool {
 	return s.revoked == 0 && now < s.expires && (s.idle <= 0 || now < s.lastSeen+s.idle)
 }
-
-func (s state) gone(now int64) bool { return s.revoked != 0 || now >= s.expires }
 
 // end is when the session ended, or will if it is not seen again.
 func (s state) end() int64 {

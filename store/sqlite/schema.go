@@ -161,9 +161,9 @@ func checkSchema(c *conn, path string) (Schema, error) {
 	case err != nil:
 		return schema, err
 	case schema.Version < schema.Known:
-		return schema, refused(path, "has schema %d, which is older than this program's %d; back it up and run `latchkey migrate`", schema.Version, schema.Known)
+		return schema, wrongSchema(path, "has schema %d, which is older than this program's %d; back it up and run `latchkey migrate`", schema.Version, schema.Known)
 	case schema.Needs > schema.Known:
-		return schema, refused(path, "has schema %d, which is newer than this program's %d; use a newer latchkey", schema.Version, schema.Known)
+		return schema, wrongSchema(path, "has schema %d, which is newer than this program's %d; use a newer latchkey", schema.Version, schema.Known)
 	}
 	return schema, nil
 }
@@ -218,7 +218,7 @@ func migrate(ctx context.Context, path string, files fs.FS) (from, to int, err e
 	case err != nil:
 		return 0, 0, cannotOpen(path, err)
 	case schema.Version >= len(scripts) && schema.Needs > len(scripts):
-		return schema.Version, schema.Version, refused(path, "has schema %d, which is newer than this program's %d; use a newer latchkey", schema.Version, len(scripts))
+		return schema.Version, schema.Version, wrongSchema(path, "has schema %d, which is newer than this program's %d; use a newer latchkey", schema.Version, len(scripts))
 	case made:
 		return 0, schema.Version, nil
 	case schema.Version >= len(scripts):

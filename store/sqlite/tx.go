@@ -122,10 +122,10 @@ func (t *tx) load(id latchkey.ID) (*row, error) {
 }
 
 // end marks a session as ended by somebody and reports whether that changed it.
-// What is revoked or expired stays as it is. What is idle is marked: a touch
-// that is under way may yet show that it was not, and must not bring it back.
+// What is revoked stays as it is. What is idle or expired is marked like the rest:
+// a touch that is under way, or a clock that is put right, must not bring it back.
 func (t *tx) end(r *row, by, reason string) (bool, error) {
-	if r.gone(t.now) {
+	if r.revoked != 0 {
 		return false, nil
 	}
 	t.tell(r.rec.ID)

@@ -195,7 +195,7 @@ func spoilt(err error) bool {
 		sqlite.ResultCantOpen, sqlite.ResultPerm, sqlite.ResultProtocol:
 		return false
 	}
-	return !errors.Is(err, errReplaced) && !errors.Is(err, errMigrated)
+	return !errors.Is(err, errReplaced) && !errors.Is(err, errMigrated) && !errors.Is(err, errCommit)
 }
 
 // answer tells the callers. With an error all are told of it, those too whose own
@@ -237,7 +237,11 @@ func (w *writer) try(group []*op) error {
 		err = t.finish()
 	}
 	if err == nil {
-		err = w.c.query("COMMIT").run()
+		if err = w.c.query("COMMIT").run(); err != nil {
+			// It may have taken effect all the same: to be told in vain does no harm.
+			err = fmt.Errorf("%w: %w", errCommit, err)
+			w.s.hub.publish(t.batch(), 0)
+		}
 	}
 	if err != nil {
 		w.c.reset()

@@ -38,6 +38,9 @@ func testCreate(t *testing.T, h Harness) {
 		"ReplacesLive":    createReplaces,
 		"ReplacesNothing": createReplacesNothing,
 		"ReplacesEnded":   createReplacesEnded,
+		"ReplacesUnseen":  createReplacesUnseen,
+		"ReplacesVersion": createReplacesVersion,
+		"ReplacesRace":    createReplacesRace,
 	})
 }
 
@@ -182,6 +185,100 @@ func createReplacesEnded(e *env) {
 		e.t.Errorf("created %+v, %v; want it made and nothing replaced", created, err)
 	}
 	sameRecord(e.t, e.get(old.ID), before)
+}
+
+// A predecessor that is idle or expired by this clock is marked and published all
+// the same, and was not live.
+func createReplacesUnseen(e *env) {
+	expired, unseen := e.addShort(ann, "").ID, e.add(ann).ID
+	e.clock.Advance(idle)
+	var f *follower
+	if e.feed() != nil {
+		f = e.follow()
+	}
+	for _, id := range []latchkey.ID{expired, unseen} {
+		c := e.draft(ann)
+		c.Replaces = id
+		created, err := e.store.Create(e.t.Context(), c)
+		if err != nil || created.Replaced {
+			e.t.Errorf("created %+v, %v; want it made and nothing live replaced", created, err)
+		}
+		e.wantRevoked(id, "user", "replaced", e.now())
+		if f != nil && !f.told(id) {
+			e.t.Error("the end of the predecessor was not published when Create returned")
+		}
+	}
+}
+
+// A live predecessor must have the version whose data was carried over. One that
+// has ended, or is unknown, may have any.
+func createReplacesVersion(e *env) {
+	old := e.add(ann)
+	other := e.create(e.limited(ann, 0, latchkey.EvictOldest))
+	if err := e.patch(old.ID, nil); err != nil {
+		e.t.Fatal(err)
+	}
+	before, events := e.get(old.ID), len(e.events(audit.Query{}))
+	for _, version := range []uint64{old.Version, before.Version + 1} {
+		c := e.limited(ann, 1, latchkey.EvictOldest) // which would end the other one
+		c.Replaces, c.ReplacesVersion = old.ID, version
+		_, err := e.store.Create(e.t.Context(), c)
+		wantCode(e.t, err, latchkey.CodeConflict)
+		if _, err := e.store.Get(e.t.Context(), c.Record.ID); latchkey.CodeOf(err) != latchkey.CodeNoSuchSession {
+			e.t.Errorf("the session was made: %v", err)
+		}
+	}
+	sameRecord(e.t, e.get(old.ID), before)
+	sameRecord(e.t, e.get(other.ID), other)
+	if n := len(e.events(audit.Query{})); n != events {
+		e.t.Errorf("refused sign-ins left %d events", n-events)
+	}
+	replace := func(id latchkey.ID, version uint64, live bool) {
+		e.t.Helper()
+		c := e.draft(ann)
+		c.Replaces, c.ReplacesVersion = id, version
+		created, err := e.store.Create(e.t.Context(), c)
+		if err != nil || created.Replaced != live {
+			e.t.Errorf("version %d: %+v, %v; want it made, live predecessor %v", version, created, err, live)
+		}
+	}
+	replace(old.ID, before.Version, true)
+	replace(old.ID, before.Version+1, false) // revoked by now
+	replace(newID(ann), 7, false)
+	replace(other.ID, 0, true) // whatever version it has
+	unseen := e.add(ann).ID
+	e.clock.Advance(idle)
+	replace(unseen, 7, false)
+	e.wantState(unseen, latchkey.Revoked)
+}
+
+// Of a change of the predecessor and a sign-in that carries its data over, one
+// comes first: either the change is refused, or the sign-in is.
+func createReplacesRace(e *env) {
+	for range 20 {
+		old := e.add(ann)
+		next := *old
+		next.PatchID[0]++
+		c := e.draft(ann)
+		c.Replaces, c.ReplacesVersion = old.ID, old.Version
+		var errs [2]error
+		parallel(2, func(i int) {
+			if i == 0 {
+				errs[i] = e.store.Patch(e.t.Context(), latchkey.Patch{Record: next})
+			} else {
+				_, errs[i] = e.store.Create(e.t.Context(), c)
+			}
+		})
+		switch {
+		case errs[0] == nil:
+			wantCode(e.t, errs[1], latchkey.CodeConflict)
+			e.wantState(old.ID, latchkey.Live)
+		default:
+			wantCode(e.t, errs[0], latchkey.CodeInvalidSession)
+			wantCode(e.t, errs[1], "")
+			e.wantState(old.ID, latchkey.Revoked)
+		}
+	}
 }
 
 func testLimits(t *testing.T, h Harness) {

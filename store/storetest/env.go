@@ -105,6 +105,14 @@ func (e *env) create(c latchkey.Create) *latchkey.Record {
 	return e.get(c.Record.ID)
 }
 
+// addShort creates a session of who that expires within a minute.
+func (e *env) addShort(who latchkey.Identity, sid string) *latchkey.Record {
+	e.t.Helper()
+	c := e.draft(who)
+	c.Record.SID, c.Record.ExpiresAt = sid, e.now().Add(time.Minute)
+	return e.create(c)
+}
+
 // addMany creates n sessions of who at once, quicker than one by one.
 func (e *env) addMany(who latchkey.Identity, n int) []latchkey.ID {
 	e.t.Helper()

@@ -93,6 +93,11 @@ func (f *follower) reset() bool {
 	return false
 }
 
+// told reports whether a session was invalidated since the first batch.
+func (f *follower) told(id latchkey.ID) bool {
+	return f.reset() || slices.Contains(f.ids(), id)
+}
+
 func testFeed(t *testing.T, h Harness) {
 	if h.NoFeed {
 		t.Skip("the harness excepts the feed")

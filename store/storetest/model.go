@@ -37,11 +37,12 @@ func (m *model) find(id latchkey.ID) *latchkey.Record {
 	return nil
 }
 
-// end revokes a row that has not ended and reports whether it was live. One that is
-// idle is marked without being counted, so that no late touch revives it.
+// end revokes a row, unless it is revoked already, and reports whether it was live.
+// One that is idle or expired is marked without being counted, so that neither a
+// late touch nor another clock revives it.
 func (m *model) end(r *latchkey.Record, now time.Time, by, reason string) bool {
 	state := r.StateAt(now)
-	if state == latchkey.Live || state == latchkey.Idle {
+	if state != latchkey.Revoked {
 		r.RevokedAt, r.RevokedBy, r.RevokedReason = now, by, reason
 	}
 	return state == latchkey.Live
@@ -52,6 +53,10 @@ func (m *model) create(c latchkey.Create, now time.Time) (code latchkey.Code, re
 		if !c.Began.IsZero() && mark.match(&c.Record) && !mark.at.Before(c.Began) && now.Sub(mark.at) <= latchkey.RevocationMark {
 			return latchkey.CodeDenied, false, nil
 		}
+	}
+	old := m.find(c.Replaces)
+	if old != nil && c.ReplacesVersion != 0 && c.ReplacesVersion != old.Version && old.StateAt(now) == latchkey.Live {
+		return latchkey.CodeConflict, false, nil
 	}
 	var live []*latchkey.Record
 	for _, r := range m.rows {
@@ -66,7 +71,7 @@ func (m *model) create(c latchkey.Create, now time.Time) (code latchkey.Code, re
 	if over > 0 && c.Policy == latchkey.RefuseNew {
 		return latchkey.CodeLimitReached, false, nil
 	}
-	if old := m.find(c.Replaces); old != nil {
+	if old != nil {
 		replaced = m.end(old, now, "user", "replaced")
 	}
 	slices.SortFunc(live, func(a, b *latchkey.Record) int {
@@ -208,6 +213,7 @@ func (w *world) create(rt *rapid.T) {
 	c.Policy = latchkey.LimitPolicy(rapid.IntRange(0, 1).Draw(rt, "policy"))
 	if rapid.Bool().Draw(rt, "replaces") {
 		c.Replaces = w.some(rt, "predecessor")
+		c.ReplacesVersion = uint64(rapid.IntRange(0, 2).Draw(rt, "version"))
 	}
 	if ago := rapid.IntRange(0, 20).Draw(rt, "began"); ago > 0 {
 		c.Began = w.e.now().Add(-time.Duration(ago) * time.Minute)

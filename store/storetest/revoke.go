@@ -6,6 +6,7 @@ import (
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/audit"
+	"github.com/latchkey-go/latchkey/latchkeytest"
 )
 
 func testRevoke(t *testing.T, h Harness) {
@@ -21,6 +22,9 @@ func testRevoke(t *testing.T, h Harness) {
 		"NothingToEnd":  revokeNothing,
 		"NoSelector":    revokeNoSelector,
 		"EndedNotAgain": revokeEnded,
+		"EndedMarked":   revokeEndedMarked,
+		"EndedKept":     revokeEndedKept,
+		"ClockBack":     revokeClockBack,
 		"Many":          revokeMany,
 		"RaceCountOnce": revokeRace,
 	})
@@ -214,6 +218,107 @@ func revokeEnded(e *env) {
 		e.t.Errorf("count %d, want 1", result.Count)
 	}
 	sameIDs(e.t, result.IDs, []latchkey.ID{live})
+}
+
+// selectors are all ways to revoke a session of ann that has this SID, but for All.
+func selectors(id latchkey.ID, sid string) map[string]latchkey.Revocation {
+	return map[string]latchkey.Revocation{
+		"id":          {ID: id},
+		"only":        {ID: id, Only: ann},
+		"identity":    identity(ann),
+		"anyProvider": {Subject: ann.Subject, AnyProvider: true},
+		"sid":         {Provider: ann.Provider, SID: sid},
+	}
+}
+
+// What is idle or expired by the store's clock is marked and published like what
+// is live: by another clock, or by this one when it has been put right, it would
+// be live. It is not counted.
+func revokeEndedMarked(e *env) {
+	var f *follower
+	if e.feed() != nil {
+		f = e.follow()
+	}
+	for name := range selectors(latchkey.ID{}, "") {
+		expired, unseen := e.addShort(ann, "s-"+name+"-expired").ID, e.draft(ann)
+		unseen.Record.SID = "s-" + name + "-unseen"
+		e.create(unseen)
+		e.clock.Advance(idle)
+		e.wantState(expired, latchkey.Expired)
+		e.wantState(unseen.Record.ID, latchkey.Idle)
+		for sid, id := range map[string]latchkey.ID{"s-" + name + "-expired": expired, unseen.Record.SID: unseen.Record.ID} {
+			r := selectors(id, sid)[name]
+			r.By, r.Reason = "admin:"+name, sid
+			result := e.revoke(r)
+			if result.Count != 0 || len(result.IDs) != 0 {
+				e.t.Errorf("%s: an ended session was counted: %+v", sid, result)
+			}
+			e.wantState(id, latchkey.Revoked)
+			if rec := e.get(id); rec.RevokedBy != r.By || !rec.RevokedAt.Equal(e.now()) {
+				e.t.Errorf("%s: revoked at %v by %q, want now by %q", sid, rec.RevokedAt, rec.RevokedBy, r.By)
+			}
+			if f != nil && !f.told(id) {
+				e.t.Errorf("%s: not published when Revoke returned", sid)
+			}
+			if events := e.events(audit.Query{Session: id.String()}); !r.ID.IsZero() && e.reader() != nil && (len(events) != 2 || events[0].Action != audit.Revoke) {
+				e.t.Errorf("%s: events are %v, want the creation and the revocation", sid, events)
+			}
+		}
+	}
+}
+
+// A tombstone of what was idle or expired is as good as any: the first one stays,
+// and neither a touch nor a patch brings the session back.
+func revokeEndedKept(e *env) {
+	expired, unseen := e.addShort(ann, "s"), e.add(ann)
+	e.clock.Advance(idle)
+	e.revoke(latchkey.Revocation{Provider: ann.Provider, Subject: ann.Subject, By: "user", Reason: "logout"})
+	first := e.now()
+	e.clock.Advance(time.Minute)
+	for _, rec := range []*latchkey.Record{expired, unseen} {
+		for _, again := range selectors(rec.ID, "s") {
+			if result := e.revoke(again); result.Count != 0 || len(result.IDs) != 0 {
+				e.t.Errorf("an ended session was counted: %+v", result)
+			}
+		}
+		e.touch(latchkey.Touch{ID: rec.ID, At: rec.CreatedAt.Add(30 * time.Second)})
+		wantCode(e.t, e.patch(rec.ID, nil), latchkey.CodeInvalidSession)
+		e.wantRevoked(rec.ID, "user", "logout", first)
+		if seen := e.get(rec.ID).LastSeenAt; !seen.Equal(rec.LastSeenAt) {
+			e.t.Errorf("a revoked session was touched at %v", seen)
+		}
+	}
+}
+
+// A durable store that ran for a while on a clock that was ahead, and is opened
+// again on one that is right: what was revoked stays so, and what only looked
+// expired is live again for lists, limits and revocations.
+func revokeClockBack(e *env) {
+	if !e.h.Durable {
+		e.t.Skip("the store does not outlive its clock")
+	}
+	e.add(ann)
+	revoked, kept := e.addShort(ann, "s1").ID, e.addShort(ann, "s2").ID
+	e.clock.Advance(48 * time.Hour)
+	e.revoke(latchkey.Revocation{ID: revoked})
+	later := e.create(e.limited(ann, 5, latchkey.EvictOldest)).ID
+	if err := e.store.Close(); err != nil {
+		e.t.Fatalf("Close: %v", err)
+	}
+	e.clock = latchkeytest.NewClock(began.Add(time.Second))
+	e.store = e.h.Reopen(e.t, e.store, Options{Clock: e.clock})
+	e.wantState(revoked, latchkey.Revoked)
+	live := idsOf(e.all(latchkey.ListQuery{Provider: ann.Provider, Subject: ann.Subject}))
+	if len(live) != 3 || !setOf(live)[kept] || !setOf(live)[later] {
+		e.t.Errorf("listed %v, want three of them live", live)
+	}
+	_, err := e.store.Create(e.t.Context(), e.limited(ann, 3, latchkey.RefuseNew))
+	wantCode(e.t, err, latchkey.CodeLimitReached)
+	result := e.revoke(identity(ann))
+	sameIDs(e.t, result.IDs, live)
+	for _, id := range live {
+		e.wantState(id, latchkey.Revoked)
+	}
 }
 
 func revokeMany(e *env) {

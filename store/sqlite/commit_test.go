@@ -1,0 +1,113 @@
+package sqlite
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/latchkey-go/latchkey"
+)
+
+// revokeUnconfirmed revokes a session in a transaction that takes effect and whose
+// COMMIT answers an error all the same, as after a disk that did not confirm it.
+// also runs in the same group.
+func revokeUnconfirmed(t *testing.T, s *Store, id latchkey.ID, also func(*tx) (int, error)) {
+	t.Helper()
+	release := occupy(t, s)
+	failed := make(chan error)
+	r := revocation(id)
+	run := func(f func(*tx) (int, error)) {
+		_, err := do(context.Background(), s, f)
+		failed <- err
+	}
+	go run(also)
+	eventually(t, "the first of the group", func() bool { return len(s.ops) == 1 })
+	go run(func(t *tx) (int, error) {
+		if _, err := t.revokeOne(&r); err != nil {
+			return 0, err
+		}
+		if err := t.flush(); err != nil {
+			return 0, err
+		}
+		return 0, t.c.query("COMMIT").run() // the writer's own finds none to commit
+	})
+	eventually(t, "the group", func() bool { return len(s.ops) == 2 })
+	release()
+	for range 2 {
+		wantUnavailable(t, <-failed, errCommit.Error())
+	}
+	if get(t, s, id).RevokedAt.IsZero() {
+		t.Fatal("the commit had no effect; the test is of no use")
+	}
+}
+
+// A commit that was not confirmed may be in effect: followers are told of it, what
+// it held is not run again, and the next commit does not hide its place in the log.
+func TestUnconfirmedCommit(t *testing.T) {
+	s := mustOpen(t, Config{Path: newPath(t)})
+	id, next := add(t, s, "ann"), add(t, s, "bob")
+	w := watch(t, s, 20*time.Millisecond)
+	release := holdPolls(t, s) // so that the poll cannot make up for it yet
+	var ran atomic.Int32
+	revokeUnconfirmed(t, s, id, func(*tx) (int, error) { ran.Add(1); return 0, nil })
+	if n := ran.Load(); n != 1 {
+		t.Errorf("a change that may be in effect was run %d times", n)
+	}
+	eventually(t, "the notice", func() bool { return w.saw(id) })
+	revoke(t, s, next)
+	if !w.saw(next) {
+		t.Error("an own revocation was not delivered before it was acknowledged")
+	}
+	release()
+	before := s.clock.Now()
+	eventually(t, "a proof", func() bool { return w.proof().Mono > before.Mono })
+	if n := w.count(func(w *watcher) int { return w.resets }); n != 1 {
+		t.Errorf("everything was forgotten %d times, want only at the start", n)
+	}
+}
+
+// Until a commit is confirmed its place in the log is not taken for delivered: a
+// poll tells of it once more.
+func TestUnconfirmedPosition(t *testing.T) {
+	s := mustOpen(t, Config{Path: newPath(t)})
+	f := &follower{wake: make(chan struct{}, 1), progress: make(chan struct{})}
+	if err := s.hub.add(f); err != nil {
+		t.Fatal(err)
+	}
+	defer s.hub.remove(f)
+	var at logPlace
+	if _, err := s.poll(t.Context(), f, &at); err != nil {
+		t.Fatal(err)
+	}
+	id := add(t, s, "ann")
+	revokeUnconfirmed(t, s, id, func(*tx) (int, error) { return 0, nil })
+	if b, _, _ := f.take(); len(b.IDs) != 1 || b.IDs[0] != id {
+		t.Errorf("published %v, want the session", b.IDs)
+	}
+	if f.position > at.seq {
+		t.Errorf("position %d, behind %d of what is known to be committed", f.position, at.seq)
+	}
+	if b, err := s.poll(t.Context(), f, &at); err != nil || len(b.IDs) != 1 || b.IDs[0] != id {
+		t.Errorf("polled %+v, %v; want the session once more", b, err)
+	}
+}
+
+// A change that is rolled back for another reason is told to nobody.
+func TestRolledBackUntold(t *testing.T) {
+	s := mustOpen(t, Config{Path: newPath(t)})
+	id := add(t, s, "ann")
+	w := watch(t, s, 20*time.Millisecond)
+	_, err := do(t.Context(), s, func(t *tx) (int, error) {
+		r := revocation(id)
+		if _, err := t.revokeOne(&r); err != nil {
+			return 0, err
+		}
+		return 0, errDamaged
+	})
+	wantUnavailable(t, err, errDamaged.Error())
+	revoke(t, s, add(t, s, "bob")) // delivered behind whatever came before
+	if w.saw(id) || !get(t, s, id).RevokedAt.IsZero() {
+		t.Error("what was rolled back was told, or is there")
+	}
+}
