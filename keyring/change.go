@@ -13,6 +13,14 @@ import (
 // active: many times [DefaultReloadInterval], so that every process knows it.
 const DefaultActivationDelay = 10 * time.Minute
 
+// MaxActivationDelay bounds the delay of [Rotate]: a key that waits for longer
+// is a slip of the pen, and holds up every key after it.
+const MaxActivationDelay = 30 * 24 * time.Hour
+
+// undoMargin is how long before its start a key can no longer be taken back: a
+// process that has not read the source again since would begin to use it.
+const undoMargin = 2 * DefaultReloadInterval
+
 // Create makes the keyring file source with one random key, ID 1, active at
 // once, and describes the key. The file has the mode 0600 and appears whole, on
 // stable storage, or not at all; of several processes that make it at once one
@@ -40,7 +48,8 @@ func Create(source string, opts Options) (Info, error) {
 // Rotate adds a random key to the keyring file source and describes it. The key
 // is accepted at once and active from now+delay, or from just after the key that
 // starts last when that is later, so that the newest key always becomes the
-// active one. Between running processes the delay must exceed their reload
+// active one. Delays are 0 to [MaxActivationDelay], else [KindUsage].
+// Between running processes the delay must exceed their reload
 // interval; [DefaultActivationDelay] does, 0 suits a single process. The new ID is
 // one more than the highest, and after 255 the lowest that is not acceptable.
 // Several calls at once, in several processes too, each add their key.
@@ -48,10 +57,13 @@ func Rotate(source string, now time.Time, delay time.Duration) (Info, error) {
 	if delay < 0 {
 		return Info{}, newError(KindUsage, "", "the activation delay is negative; give 0 or more")
 	}
+	if delay > MaxActivationDelay {
+		return Info{}, newError(KindUsage, "", "the activation delay is above the most, 30 days")
+	}
 	return change(source, now, func(snap *snapshot) ([]Key, ID, error) {
 		id, ok := nextID(snap)
 		if !ok {
-			return nil, 0, newError(KindRefused, source, "all 255 key ids are acceptable; retire a key first")
+			return nil, 0, newError(KindRefused, source, "all 255 key ids are acceptable; retire a key first: a superseded one, or one that was never active")
 		}
 		k, err := GenerateKey(id, normalTime(now), nil)
 		if err != nil {
@@ -84,9 +96,11 @@ func nextID(snap *snapshot) (ID, bool) {
 // Retire makes the keyring file source refuse the key id from now on, erases its
 // bytes there, and describes it. That ends every session whose token still
 // bears the key, so it is refused (with [KindRefused]; the message says from when
-// it is allowed) while the key is active or next, and until longest has passed
-// since its successor became active: longest is the longest absolute limit of a
-// session in use, and must be positive.
+// it is allowed) while the key is active, and until longest has passed since its
+// successor became active: longest is the longest absolute limit of a session in
+// use, and must be positive. A key that was never active bears no token and is
+// retired at once, which undoes a rotation, but for the last minute before its
+// start, when a process may use it before it has read the source again.
 func Retire(source string, id ID, now time.Time, longest time.Duration) (Info, error) {
 	if longest <= 0 {
 		return Info{}, newError(KindUsage, "", "the longest absolute limit must be positive")
@@ -103,12 +117,15 @@ func Retire(source string, id ID, now time.Time, longest time.Duration) (Info, e
 		case StateActive:
 			return nil, 0, newError(KindRefused, source, name+" is the active key; add its successor with `latchkey key rotate` first")
 		case StateNext:
-			return nil, 0, newError(KindRefused, source, name+" is to become active at "+instant(k.ActiveFrom)+"; only a superseded key can be retired")
-		}
-		if from := snap.superseded(k).Add(longest); now.Before(from) {
-			return nil, 0, newError(KindRefused, source, fmt.Sprintf(
-				"%s may still be borne by live sessions; it can be retired from %s (the longest absolute limit, %s, after it was superseded)",
-				name, instant(from), longest))
+			if err := takeBack(source, name, k, now); err != nil {
+				return nil, 0, err
+			}
+		default:
+			if from := snap.superseded(k).Add(longest); now.Before(from) {
+				return nil, 0, newError(KindRefused, source, fmt.Sprintf(
+					"%s may still be borne by live sessions; it can be retired from %s (the longest absolute limit, %s, after it was superseded)",
+					name, instant(from), longest))
+			}
 		}
 		keys := slices.Clone(snap.keys)
 		i := slices.IndexFunc(keys, func(o Key) bool { return o.ID == id })
@@ -117,13 +134,28 @@ func Retire(source string, id ID, now time.Time, longest time.Duration) (Info, e
 	})
 }
 
+// takeBack returns why a key whose start is to come cannot be retired at once.
+func takeBack(source, name string, k Key, now time.Time) error {
+	switch {
+	case now.Before(k.Created):
+		// The clock has been set back, so the key may have been active before.
+		return newError(KindRefused, source, name+" was made at "+instant(k.Created)+", after the present time; check the clock")
+	case k.ActiveFrom.Sub(now) < undoMargin:
+		return newError(KindRefused, source, name+" becomes active at "+instant(k.ActiveFrom)+
+			", too soon for every process to hear of a retirement; add its successor with `latchkey key rotate` instead")
+	}
+	return nil
+}
+
 // superseded returns when k, which has been active, stopped being so: at the
-// start of the key that started next after it, be that one retired by now.
+// start of the key that started next after it, be that one retired by now. A key
+// that was retired before its start has superseded nothing.
 func (s *snapshot) superseded(k Key) (at time.Time) {
 	mine := start{k.ActiveFrom.UnixMicro(), k.ID}
 	for _, o := range s.keys {
 		later := start{o.ActiveFrom.UnixMicro(), o.ID}.compare(mine) > 0
-		if later && (at.IsZero() || o.ActiveFrom.Before(at)) {
+		started := o.acceptable() || o.ActiveFrom.Before(o.Retired)
+		if later && started && (at.IsZero() || o.ActiveFrom.Before(at)) {
 			at = o.ActiveFrom
 		}
 	}

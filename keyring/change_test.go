@@ -116,8 +116,8 @@ func TestLifeOfAKey(t *testing.T) {
 
 func TestRetireRefusals(t *testing.T) {
 	path := newFile(t)
-	for _, delay := range []time.Duration{0, time.Hour} { // keys 2 and 3
-		if _, err := Rotate(path, at(time.Minute), delay); err != nil {
+	for _, r := range []struct{ now, delay time.Duration }{{time.Minute, 0}, {time.Minute, 90 * time.Second}, {time.Hour, time.Hour}} { // keys 2, 3, 4
+		if _, err := Rotate(path, at(r.now), r.delay); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -131,7 +131,8 @@ func TestRetireRefusals(t *testing.T) {
 		says    string
 	}{
 		{"active", 2, time.Hour, KindRefused, "key 2 is the active key"},
-		{"next", 3, time.Hour, KindRefused, "key 3 is to become active at 2026-01-02T04:05:06Z"},
+		{"next_too_soon", 3, time.Hour, KindRefused, "key 3 becomes active at 2026-01-02T03:06:36Z, too soon"},
+		{"next_clock_set_back", 4, time.Hour, KindRefused, "key 4 was made at 2026-01-02T04:04:06Z, after the present time"},
 		{"unknown", 9, time.Hour, KindRefused, "there is no key 9"},
 		{"zero_id", 0, time.Hour, KindRefused, "there is no key 0"},
 		{"too_early", 1, time.Hour, KindRefused, "can be retired from 2026-01-02T04:05:06Z (the longest absolute limit, 1h0m0s"},
@@ -172,6 +173,47 @@ func TestRetireCountsFromFirstSuccessor(t *testing.T) {
 	}
 }
 
+// TestRetireUndoesRotation: a key that was never active is retired at once, and
+// then counts as no successor of the one before.
+func TestRetireUndoesRotation(t *testing.T) {
+	path := newFile(t)
+	if _, err := Rotate(path, at(0), MaxActivationDelay); err != nil {
+		t.Fatal(err)
+	}
+	info, err := Retire(path, 2, at(time.Hour), 24*time.Hour)
+	if err != nil || info.State != StateRetired {
+		t.Fatalf("Retire = %+v, %v", info, err)
+	}
+	info, err = Rotate(path, at(2*time.Hour), time.Hour)
+	if err != nil || info.ID != 3 || !info.ActiveFrom.Equal(at(3*time.Hour)) {
+		t.Fatalf("Rotate = %+v, %v; the retired key must not hold it up", info, err)
+	}
+	r, err := Open(path, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := states(r.Keys(at(4 * time.Hour))); got != "1:accepted 2:retired 3:active" {
+		t.Errorf("the keys are %q", got)
+	}
+
+	// Nor did it supersede key 1, which was in use until key 3 started.
+	path = newFile(t)
+	for _, step := range []func() (Info, error){
+		func() (Info, error) { return Rotate(path, at(0), time.Hour) },
+		func() (Info, error) { return Retire(path, 2, at(time.Minute), 24*time.Hour) },
+		func() (Info, error) { return Rotate(path, at(2*time.Hour), 0) },
+	} {
+		if _, err := step(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err = Retire(path, 1, at(26*time.Hour-1), 24*time.Hour)
+	wantError(t, err, KindRefused, "may still be borne")
+	if _, err = Retire(path, 1, at(26*time.Hour), 24*time.Hour); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestRotateNewestWins: whatever the delays and however the clock was stepped,
 // the key made last is the one that is active in the end.
 func TestRotateNewestWins(t *testing.T) {
@@ -188,6 +230,8 @@ func TestRotateNewestWins(t *testing.T) {
 	}
 	_, err := Rotate(path, at(0), -1)
 	wantError(t, err, KindUsage, "negative")
+	_, err = Rotate(path, at(0), MaxActivationDelay+1)
+	wantError(t, err, KindUsage, "30 days")
 	_, err = Rotate(path, time.Date(1969, 1, 1, 0, 0, 0, 0, time.UTC), 0)
 	wantError(t, err, KindUsage, "clock")
 }
@@ -232,6 +276,25 @@ func TestRotateIDs(t *testing.T) {
 	}
 	if id, _ := r.Active(now.Add(time.Hour)); id != 9 || len(r.Keys(now)) != 255 {
 		t.Errorf("key %d of %d is active, want the newest, 9", id, len(r.Keys(now)))
+	}
+}
+
+// TestRotateFullWayOut: when all IDs are taken by keys that were rotated in by
+// mistake, those that were never active make room at once.
+func TestRotateFullWayOut(t *testing.T) {
+	path := newFile(t)
+	for range 254 {
+		if _, err := Rotate(path, at(0), time.Hour); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := Rotate(path, at(0), time.Hour)
+	wantError(t, err, KindRefused, "never active")
+	if _, err := Retire(path, 77, at(time.Minute), 24*time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := Rotate(path, at(time.Minute), time.Hour); err != nil || info.ID != 77 {
+		t.Errorf("Rotate = %+v, %v; want key 77", info, err)
 	}
 }
 
