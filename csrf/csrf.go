@@ -6,6 +6,10 @@
 // today sends at least one of them with an unsafe request, so such a request is
 // from a program, and programs have the Authorization header.
 //
+// Where the site is reached by a name that the server does not see in Host, behind
+// a proxy that rewrites it, Config.OwnOrigins tells that name. It stands in for
+// Host, and so counts only where Host would: when there is no Sec-Fetch-Site.
+//
 // A request with an Authorization header and no session cookie is exempt: no
 // browser adds that header by itself on another site's behalf.
 //
@@ -16,6 +20,7 @@ package csrf
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/latchkey-go/latchkey"
@@ -27,9 +32,15 @@ type Config struct {
 
 	// CookieName is the session cookie's name.
 	CookieName string
-	// TrustedOrigins lists origins (scheme://host[:port]) whose requests pass
-	// although they differ from the Host that the server sees: the public origin
-	// behind a proxy that rewrites Host. Other sites do not belong here.
+	// OwnOrigins lists the site's own origins (scheme://host[:port]) as browsers see
+	// them, for when a proxy rewrites Host. An Origin among them makes a request
+	// same-origin unless Sec-Fetch-Site is there: a browser that sends that header
+	// has judged by itself, without Host, and is believed.
+	OwnOrigins []string
+	// TrustedOrigins lists other sites' origins whose requests pass whatever
+	// Sec-Fetch-Site says, as those of
+	// [http.CrossOriginProtection.AddTrustedOrigin] do. Each of them can act in a
+	// visitor's name.
 	TrustedOrigins []string
 	// OnError answers a refused request; err is of code CodeCSRFRefused. Unset, it
 	// writes application/problem+json with status 403.
@@ -39,16 +50,24 @@ type Config struct {
 // Protection judges requests. Make one with New; it is safe for concurrent use.
 type Protection struct {
 	std     *http.CrossOriginProtection
+	own     []string
 	cookie  string // name and "="
 	onError func(http.ResponseWriter, *http.Request, error)
 }
 
 // New checks cfg. The error is of code CodeInvalidRequest and lists every problem.
 func New(cfg Config) (*Protection, error) {
-	p := &Protection{std: http.NewCrossOriginProtection(), cookie: cfg.CookieName + "=", onError: cfg.OnError}
+	p := &Protection{std: http.NewCrossOriginProtection(), own: slices.Clone(cfg.OwnOrigins), cookie: cfg.CookieName + "=", onError: cfg.OnError}
 	var problems []latchkey.FieldError
 	if cfg.CookieName == "" || strings.ContainsAny(cfg.CookieName, "=; \t\r\n") {
 		problems = append(problems, latchkey.FieldError{Field: "CookieName", Detail: "the session cookie's name is required"})
+	}
+	// Own origins are not trusted ones; one that is thrown away checks their form.
+	form := http.NewCrossOriginProtection()
+	for i, origin := range cfg.OwnOrigins {
+		if err := form.AddTrustedOrigin(origin); err != nil {
+			problems = append(problems, latchkey.FieldError{Field: fmt.Sprintf("OwnOrigins[%d]", i), Detail: err.Error()})
+		}
 	}
 	for i, origin := range cfg.TrustedOrigins {
 		if err := p.std.AddTrustedOrigin(origin); err != nil {
@@ -79,8 +98,14 @@ func (p *Protection) Check(r *http.Request) error {
 	if !cookie && len(r.Header["Authorization"]) > 0 {
 		return nil
 	}
-	if cookie && first(r.Header["Sec-Fetch-Site"]) == "" && first(r.Header["Origin"]) == "" {
-		return errRefused
+	if first(r.Header["Sec-Fetch-Site"]) == "" {
+		origin := first(r.Header["Origin"])
+		if origin == "" && cookie {
+			return errRefused
+		}
+		if origin != "" && slices.Contains(p.own, origin) {
+			return nil
+		}
 	}
 	if p.std.Check(r) != nil {
 		return errRefused

@@ -15,13 +15,14 @@ const (
 	host    = "app.example.com"
 	same    = "https://app.example.com"
 	other   = "https://evil.example"
-	trusted = "https://public.example.com"
+	own     = "https://public.example.com"
+	trusted = "https://partner.example"
 	cookie  = "__Host-session"
 )
 
 func newProtection(t testing.TB) *csrf.Protection {
 	t.Helper()
-	p, err := csrf.New(csrf.Config{CookieName: cookie, TrustedOrigins: []string{trusted}})
+	p, err := csrf.New(csrf.Config{CookieName: cookie, OwnOrigins: []string{own}, TrustedOrigins: []string{trusted}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +45,7 @@ func want(method, site, origin string, hasCookie, hasAuth bool) bool {
 	case site != "":
 		return false
 	}
-	return origin == "" || origin == same
+	return origin == "" || origin == same || origin == own
 }
 
 func TestEveryCombination(t *testing.T) {
@@ -52,7 +53,7 @@ func TestEveryCombination(t *testing.T) {
 	passed, refused := 0, 0
 	for _, method := range []string{"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"} {
 		for _, site := range []string{"same-origin", "same-site", "cross-site", "none", ""} {
-			for _, origin := range []string{same, other, trusted, "null", ""} {
+			for _, origin := range []string{same, other, own, own + ":444", trusted, "null", ""} {
 				for _, hasCookie := range []bool{false, true} {
 					for _, hasAuth := range []bool{false, true} {
 						r := httptest.NewRequest(method, "http://"+host+"/v1/me", nil)
@@ -125,10 +126,17 @@ func TestCookieIsSeenHoweverItIsWritten(t *testing.T) {
 }
 
 func TestNewReportsEveryProblem(t *testing.T) {
-	_, err := csrf.New(csrf.Config{TrustedOrigins: []string{"https://ok.example", "example.com", "https://a.example/path"}})
+	_, err := csrf.New(csrf.Config{OwnOrigins: []string{"https://ok.example", "https://a.example/path"}, TrustedOrigins: []string{"https://ok.example", "example.com"}})
 	var e *latchkey.Error
-	if !errors.As(err, &e) || e.Code != latchkey.CodeInvalidRequest || len(e.Fields) != 3 {
+	if !errors.As(err, &e) || e.Code != latchkey.CodeInvalidRequest {
 		t.Fatalf("got %v", err)
+	}
+	var fields []string
+	for _, f := range e.Fields {
+		fields = append(fields, f.Field)
+	}
+	if got := strings.Join(fields, " "); got != "CookieName OwnOrigins[1] TrustedOrigins[1]" {
+		t.Error(got)
 	}
 }
 
@@ -176,6 +184,7 @@ func BenchmarkSameOriginPost(b *testing.B) {
 func FuzzCheck(f *testing.F) {
 	f.Add("POST", "same-origin", same, cookie+"=x", "")
 	f.Add("DELETE", "", "null", "a=b", "Bearer x")
+	f.Add("POST", "cross-site", own, cookie+"=x", "")
 	p := newProtection(f)
 	f.Fuzz(func(t *testing.T, method, site, origin, cookies, auth string) {
 		r := httptest.NewRequest("GET", "http://"+host+"/", nil)

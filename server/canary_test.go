@@ -17,7 +17,7 @@ func TestNoSecretIsTold(t *testing.T) {
 	i := h.issue("alice", `,"data":{"secret":"`+data+`"}`)
 	other := h.issue("alice", "")
 	forged := i.token[:90] + flip(i.token[90:])
-	secrets := []string{i.token, i.token[3:60], other.token, forged, data, adminKey, opsKey, "canary-member", "canary-wrong-key"}
+	secrets := []string{i.token, i.token[3:20], other.token, forged, data, adminKey, adminKey[:32], opsKey, "canary-member", "canary-wrong-key"}
 	told := map[string]string{}
 	long := strings.Repeat(data, 20)
 
@@ -40,6 +40,13 @@ func TestNoSecretIsTold(t *testing.T) {
 		{path: "/v1/introspect", body: "token=" + i.token + "&token=" + data, ctype: "application/x-www-form-urlencoded", bearer: adminKey},
 		{path: "/v1/introspect", body: "token=" + i.token + "%zz", ctype: "application/x-www-form-urlencoded", bearer: adminKey},
 		{path: "/v1/audit?session=" + i.token, bearer: adminKey},
+		{path: "/v1/sessions", body: `{"` + i.token + `":1,"` + i.token[:20] + `":1,"` + i.token[3:35] + `":2,"LK_` + i.token[3:25] + `":3,"` + adminKey[:32] + `":4}`, bearer: adminKey},
+		{path: "/v1/sessions", body: `{"subject":"a","data":{"` + i.token + i.token + `":1}}`, bearer: adminKey},
+		{path: "/v1/sessions", body: `{"subject":"a","data":{"` + i.token + `":` + strings.Repeat("[", 1001) + strings.Repeat("]", 1001) + `}}`, bearer: adminKey},
+		{path: "/v1/sessions?" + i.token + "=1&" + i.token[:12] + "=2", bearer: adminKey}, {path: "/v1/me?" + i.token, cookies: []string{i.token}},
+		{path: "/v1/sessions?l%00k_" + i.token[3:25] + "=1", bearer: adminKey},
+		{method: "PATCH", path: "/v1/sessions/" + i.id, body: `{"token":"` + i.token + `","set":{"` + other.token + `":1},"delete":["` + other.token + `"]}`, bearer: adminKey},
+		{method: "PATCH", path: "/v1/sessions/" + i.id, body: `{"token":"` + i.token + `","delete":["` + other.token + other.token + `"]}`, bearer: adminKey},
 		{path: "/v1/me?passive=" + i.token, cookies: []string{i.token}}, {path: "/v1/me", cookies: []string{i.token}, bearer: other.token},
 		{path: "/v1/me", cookies: []string{forged}}, {path: "/v1/" + i.token}, {method: "POST", path: "/logout?rd=" + i.token, cookies: []string{i.token}},
 		{method: "DELETE", path: "/v1/me/sessions/" + other.token, cookies: []string{i.token}, header: sameOrigin},
@@ -63,7 +70,7 @@ func TestNoSecretIsTold(t *testing.T) {
 	}
 	h.store.down.Store(false)
 	told["logs"], told["metrics"] = h.logs.String(), string(h.do(call{path: "/metrics"}).body)
-	if !strings.Contains(told["logs"], `"route":"/v1/sessions/lookup"`) || !strings.Contains(told["trail"], "session.create") {
+	if !strings.Contains(told["logs"], `"route":"POST /v1/sessions/lookup"`) || !strings.Contains(told["trail"], "session.create") {
 		t.Fatal("the search has nothing to search")
 	}
 	for where, text := range told {

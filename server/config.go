@@ -27,13 +27,14 @@ type Config struct {
 	// Keys is the Manager's own; it can be read again by an admin.
 	Keys *keyring.Ring
 
-	// AdminKeys open the admin routes. Without any they answer 404.
+	// AdminKeys open the admin routes. Without any they answer 404, and the OpenAPI
+	// document leaves them out.
 	AdminKeys []AdminKey
 
 	// PublicURL is the server as browsers reach it: scheme and host, no path. With
 	// https, answers carry Strict-Transport-Security. It is required with Demo, and
-	// behind a proxy that rewrites Host, where browsers' own requests would
-	// otherwise be taken for another site's.
+	// behind a proxy that rewrites Host, where requests of browsers that send no
+	// Sec-Fetch-Site would otherwise be taken for another site's.
 	PublicURL *url.URL
 	// Prefix mounts what browsers use (pages, /logout, and /v1/me a second time)
 	// below a path such as "/_latchkey", for use on a protected host.
@@ -45,8 +46,8 @@ type Config struct {
 
 	// Pages are handlers beside the API: sign-in, self-service, console.
 	Pages []Page
-	// PageError answers a page's form that may come from another site; unset, it is
-	// a problem like the API's.
+	// PageError answers a page's form that may come from another site, and what a
+	// page's router does not know; unset, it is a problem like the API's.
 	PageError func(w http.ResponseWriter, r *http.Request, err error)
 
 	// StoreTimeout bounds each request's dealings with the store: 5 seconds unless
@@ -83,8 +84,10 @@ type Page struct {
 	// Path is a pattern of [http.ServeMux] without method or host: "/login", or
 	// "/account/" with all below it. The handler sees it without Config.Prefix.
 	Path string
-	// Handler answers all methods. Unsafe requests reach it only if they pass the
-	// cross-site check. It finds strict security headers set, and may replace them.
+	// Handler answers all methods; where it is a [http.ServeMux], those that it has
+	// patterns for, and others are answered 404 not_found as everywhere. Unsafe
+	// requests reach it only if they pass the cross-site check. It finds strict
+	// security headers set, and may replace them.
 	Handler http.Handler
 	// Unprefixed mounts it outside Config.Prefix too, for callers that are no
 	// browsers: an identity provider's back-channel logout, a key set.

@@ -1,9 +1,11 @@
 package server
 
 import (
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/latchkey-go/latchkey"
@@ -30,20 +32,44 @@ func (s *Server) headers(next http.Handler) http.Handler {
 
 var errMisdirected = latchkey.NewError(latchkey.CodeMisdirected, "the demo answers at its own address only, without a proxy in between", nil)
 
-// guard refuses, in demo mode, requests for another host and forwarded ones.
-func (s *Server) guard(next http.Handler) http.Handler {
+// guard refuses, in demo mode, forwarded requests and those for a host that is not
+// the demo's.
+func (s *Server) guard(ours func(*http.Request) bool, next http.Handler) http.Handler {
 	if !s.cfg.Demo {
 		return next
 	}
-	host := publicHost(s.cfg.PublicURL)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		given := publicHost(&url.URL{Scheme: s.cfg.PublicURL.Scheme, Host: r.Host})
-		if given != host || forwarded(r.Header) {
+		if !ours(r) || forwarded(r.Header) {
 			latchkey.WriteProblem(w, r, errMisdirected)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// atPublicURL reports whether a request is for the public URL's host and port.
+func (s *Server) atPublicURL(r *http.Request) bool {
+	return publicHost(&url.URL{Scheme: s.cfg.PublicURL.Scheme, Host: r.Host}) == publicHost(s.cfg.PublicURL)
+}
+
+// atListener reports whether a request is for the public URL, or for the address
+// that it came in by under a name that no other site can point there: the public
+// URL's, or the address itself. The listener of the metrics has a port of its own.
+func (s *Server) atListener(r *http.Request) bool {
+	if s.atPublicURL(r) {
+		return true
+	}
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if !ok {
+		return false
+	}
+	name, port, err := net.SplitHostPort(r.Host)
+	at, atErr := netip.ParseAddrPort(local.String())
+	if err != nil || atErr != nil || port != strconv.Itoa(int(at.Port())) {
+		return false
+	}
+	given, err := netip.ParseAddr(name)
+	return err == nil && given.Unmap() == at.Addr().Unmap() || strings.EqualFold(name, s.cfg.PublicURL.Hostname())
 }
 
 // forwarded reports whether a proxy passed the request on: RFC 7239 and the

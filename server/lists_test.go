@@ -138,8 +138,8 @@ func TestRevokeBySelector(t *testing.T) {
 	}
 	s := fresh()
 	for query, want := range map[string]string{
-		"": "subject", "provider=p": "subject", "sid=x": "provider", "subject=": "subject", "subject=a&except=": "except,except", "all=false": "all", "all=1": "all",
-		"all=": "all,all", "subject=a&all=true": "subject", "subject=a&sid=x&provider=p": "subject", "all=true&provider=p": "provider",
+		"": "subject", "provider=p": "subject", "sid=x": "provider", "subject=": "subject", "subject=a&except=": "except", "all=false": "all", "all=1": "all",
+		"all=": "all", "subject=a&all=true": "subject", "subject=a&sid=x&provider=p": "subject", "all=true&provider=p": "provider",
 		"all=true&except=" + s["a1"].id: "except", "subject=a&except=xyz": "except", "except=" + s["a1"].id: "subject,except", "subject=a&exept=x": "exept",
 		"provider=p&sid=x&except=" + s["a1"].id: "except", "subject=a&state=live": "state", "subject=%0a": "subject",
 	} {

@@ -56,7 +56,8 @@ func (m *metrics) observe(r *http.Request, status int, took time.Duration) {
 	m.duration.WithLabelValues(route).Observe(took.Seconds())
 }
 
-// routeLabel is the pattern that a request was routed by; "none" when there was no route.
+// routeLabel is the method and pattern that a request was routed by, such as
+// "GET /v1/sessions/{id}"; "none" when there was no route.
 func routeLabel(pattern string) string {
 	if pattern == "" || pattern == "/" {
 		return "none"

@@ -11,8 +11,8 @@ import (
 	"github.com/latchkey-go/latchkey"
 )
 
-// observe recovers from panics, counts and logs. Of a request it tells method,
-// route pattern, status and duration: paths hold session IDs, queries subjects,
+// observe recovers from panics, counts and logs. Of a request it tells its method,
+// its route (method and pattern), status and duration: paths hold session IDs, queries subjects,
 // and headers tokens.
 func (s *Server) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -78,7 +78,7 @@ func level(pattern string, status int) slog.Level {
 	switch {
 	case status >= http.StatusInternalServerError:
 		return slog.LevelWarn // why is logged where it is known
-	case pattern == "/healthz" || pattern == "/readyz" || pattern == "/metrics":
+	case pattern == "GET /healthz" || pattern == "GET /readyz" || pattern == "GET /metrics":
 		return slog.LevelDebug
 	}
 	return slog.LevelInfo

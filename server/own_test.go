@@ -1,8 +1,10 @@
 package server_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -73,7 +75,18 @@ func TestMePassive(t *testing.T) {
 	if seen() != "2026-01-01T12:00:00.000000Z" {
 		t.Errorf("passive: %v", seen())
 	}
-	h.do(call{path: "/v1/me?passive=0", cookies: []string{i.token}})
+	for _, header := range []map[string]string{{"X-Latchkey-Passive": "1"}, {"x-latchkey-passive": "1"}} {
+		for _, c := range []call{{path: "/v1/me"}, {path: "/v1/me?passive=0"}, {path: "/v1/me/sessions"}, {method: "POST", path: "/v1/me/revoke-others"},
+			{method: "DELETE", path: "/v1/me/sessions/" + h.issue("alice", "").id}} {
+			if c.bearer, c.header = i.token, header; h.do(c).status >= 300 {
+				t.Errorf("%s is refused when passive", c.path)
+			}
+			if seen() != "2026-01-01T12:00:00.000000Z" {
+				t.Errorf("%s with the header: %v", c.path, seen())
+			}
+		}
+	}
+	h.do(call{path: "/v1/me?passive=0", cookies: []string{i.token}, header: map[string]string{"X-Latchkey-Passive": "0"}})
 	if seen() != "2026-01-01T12:20:00.000000Z" {
 		t.Errorf("active: %v", seen())
 	}
@@ -134,6 +147,68 @@ func TestRevokeOthers(t *testing.T) {
 	}
 }
 
+// Every session is listed, however many there are.
+func TestMeSessionsListsAll(t *testing.T) {
+	h := start(t, nil)
+	first := h.issue("alice", "")
+	const more = 2 * latchkey.MaxListLimit
+	for range more {
+		h.clock.Advance(time.Millisecond)
+		if _, err := h.m.Issue(t.Context(), latchkey.SignIn{Provider: "api", Subject: "alice"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list := h.object(h.do(call{path: "/v1/me/sessions", bearer: first.token}), 200)["sessions"].([]any)
+	if len(list) != more+1 {
+		t.Fatalf("%d sessions are listed", len(list))
+	}
+	for n, s := range list {
+		if m := s.(map[string]any); m["current"].(bool) != (n == more) || (m["id"] == first.id) != (n == more) {
+			t.Errorf("%d: %v", n, m)
+		}
+	}
+}
+
+// ended is a store whose lists already leave a session out that a lookup still
+// grants, as happens within the staleness.
+type ended struct {
+	latchkey.Store
+	id string
+}
+
+func (e *ended) List(ctx context.Context, q latchkey.ListQuery) (latchkey.ListPage, error) {
+	page, err := e.Store.List(ctx, q)
+	page.Records = slices.DeleteFunc(page.Records, func(r *latchkey.Record) bool { return r.ID.String() == e.id })
+	return page, err
+}
+
+func TestMeSessionsHasTheCurrent(t *testing.T) {
+	e := new(ended)
+	h := start(t, func(m *latchkey.Config, _ *server.Config) {
+		e.Store = m.Store
+		m.Store = e
+	})
+	var all []issued
+	for range 3 {
+		all = append(all, h.issue("alice", ""))
+		h.clock.Advance(time.Second)
+	}
+	for n, i := range all {
+		e.id = i.id
+		var got []string
+		for _, s := range h.object(h.do(call{path: "/v1/me/sessions", bearer: i.token}), 200)["sessions"].([]any) {
+			m := s.(map[string]any)
+			got = append(got, m["id"].(string))
+			if m["current"].(bool) != (m["id"] == i.id) {
+				t.Errorf("%d: %v", n, m)
+			}
+		}
+		if !slices.Equal(got, []string{all[2].id, all[1].id, all[0].id}) {
+			t.Errorf("%d: %v", n, got)
+		}
+	}
+}
+
 // An anonymous session knows only itself.
 func TestAnonymous(t *testing.T) {
 	var h *harness
@@ -187,6 +262,9 @@ func TestUnsafeCookieRoutesAreGuarded(t *testing.T) {
 		"null-origin":    {map[string]string{"Origin": "null"}, false, false},
 		"other-origin":   {map[string]string{"Origin": "https://evil.example"}, false, false},
 		"public-origin":  {map[string]string{"Origin": "https://auth.example.com"}, false, true},
+		"public-cross":   {map[string]string{"Origin": "https://auth.example.com", "Sec-Fetch-Site": "cross-site"}, false, false},
+		"public-sibling": {map[string]string{"Origin": "https://auth.example.com", "Sec-Fetch-Site": "same-site"}, false, false},
+		"public-same":    {map[string]string{"Origin": "https://auth.example.com", "Sec-Fetch-Site": "same-origin"}, false, true},
 		"bearer-nothing": {nil, true, true},
 		"bearer-cross":   {map[string]string{"Sec-Fetch-Site": "cross-site"}, true, true},
 	} {

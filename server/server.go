@@ -42,11 +42,11 @@ func New(cfg Config) (*Server, error) {
 		origins = append(origins, origin)
 	}
 	var err error
-	if s.csrf, err = csrf.New(csrf.Config{CookieName: s.cookie, TrustedOrigins: origins, OnError: cfg.PageError}); err != nil {
+	if s.csrf, err = csrf.New(csrf.Config{CookieName: s.cookie, OwnOrigins: origins, OnError: cfg.PageError}); err != nil {
 		return nil, err
 	}
 	s.api = s.cfg.newAPI(s.cookie, s.csrf)
-	if s.openapi, err = s.api.Document(cfg.Version, cfg.origin()); err != nil {
+	if s.openapi, err = s.api.Document(api.About{Version: cfg.Version, Server: cfg.origin(), Metrics: !cfg.MetricsElsewhere}); err != nil {
 		return nil, latchkey.NewError(latchkey.CodeInternal, "server: OpenAPI document", err)
 	}
 	if s.metrics, err = newMetrics(&s.cfg); err != nil {
@@ -60,15 +60,20 @@ func New(cfg Config) (*Server, error) {
 
 // Handler serves everything, but for the metrics where they are elsewhere.
 func (s *Server) Handler() http.Handler {
-	return s.observe(s.headers(s.guard(http.HandlerFunc(s.serve))))
+	return s.observe(s.headers(s.guard(s.atPublicURL, http.HandlerFunc(s.serve))))
 }
 
-// MetricsHandler serves /metrics alone, for a listener of its own.
+// MetricsHandler serves /metrics alone, for a listener of its own. In demo mode it
+// is guarded as [Server.Handler] is, and answers at the listener's own address too.
 func (s *Server) MetricsHandler() http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("/metrics", methods{http.MethodGet: s.metrics.handler()})
-	mux.HandleFunc("/", notFound)
-	return s.headers(mux)
+	known := methods{http.MethodGet: {"GET /metrics", s.metrics.handler()}}
+	return s.headers(s.guard(s.atListener, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/metrics" {
+			notFound(w, r)
+			return
+		}
+		known.ServeHTTP(w, r)
+	})))
 }
 
 // serve matches the path as it is written: what ServeMux would redirect to a
@@ -93,7 +98,7 @@ func (s *Server) route() error {
 		if paths[path] == nil {
 			paths[path] = make(methods)
 		}
-		paths[path][method] = h
+		paths[path][method] = endpoint{method + " " + path, h}
 	}
 	for _, rt := range s.api.Routes() {
 		h := s.api.Handler(rt)
@@ -116,28 +121,19 @@ func (s *Server) route() error {
 			return err
 		}
 	}
+	s.closeTrees()
 	return nil
 }
 
-// mount puts a page into the router. ServeMux panics when patterns collide, which
-// is a problem of the configuration here.
-func (s *Server) mount(page Page) (err error) {
-	defer func() {
-		if recover() != nil {
-			err = &latchkey.Error{Code: latchkey.CodeInvalidRequest, Message: "server: configuration",
-				Fields: []latchkey.FieldError{{Field: "Pages", Detail: page.Path + " is not a pattern, or collides with another route"}}}
-		}
-	}()
-	h := s.csrf.Handler(page.Handler)
-	s.mux.Handle(s.cfg.Prefix+page.Path, http.StripPrefix(s.cfg.Prefix, h))
-	if page.Unprefixed && s.cfg.Prefix != "" {
-		s.mux.Handle(page.Path, h)
-	}
-	return nil
+// endpoint is a handler and its pattern with the method, which is what the log and
+// the metrics call the route.
+type endpoint struct {
+	pattern string
+	handler http.Handler
 }
 
 // methods is what a path answers to. GET answers HEAD too.
-type methods map[string]http.Handler
+type methods map[string]endpoint
 
 // ServeHTTP implements http.Handler.
 func (m methods) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -145,8 +141,9 @@ func (m methods) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if method == http.MethodHead {
 		method = http.MethodGet
 	}
-	if h, ok := m[method]; ok {
-		h.ServeHTTP(w, r)
+	if e, ok := m[method]; ok {
+		r.Pattern = e.pattern
+		e.handler.ServeHTTP(w, r)
 		return
 	}
 	var allow []string
@@ -163,7 +160,12 @@ func (m methods) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 var errNotFound = latchkey.NewError(latchkey.CodeNotFound, "there is no such route", nil)
 
-func notFound(w http.ResponseWriter, r *http.Request) { latchkey.WriteProblem(w, r, errNotFound) }
+// notFound answers what no route stands for. Its pattern is taken back, so that it
+// is counted as no route.
+func notFound(w http.ResponseWriter, r *http.Request) {
+	r.Pattern = ""
+	latchkey.WriteProblem(w, r, errNotFound)
+}
 
 func (s *Server) document(w http.ResponseWriter, _ *http.Request) {
 	h := w.Header()

@@ -154,6 +154,36 @@ func TestDemoGuard(t *testing.T) {
 	if a := h.do(call{path: "/healthz", host: "LOCALHOST:8420"}); a.status != 200 {
 		t.Errorf("upper case: %d", a.status)
 	}
+	metrics := httptest.NewServer(h.srv.MetricsHandler())
+	defer metrics.Close()
+	own := metrics.Listener.Addr().String()
+	_, port, err := net.SplitHostPort(own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		host, header string
+		want         int
+	}{{own, "", 200}, {"localhost:" + port, "", 200}, {"localhost:8420", "", 200}, {"evil.example:" + port, "", 421}, {"evil.example", "", 421}, {"127.0.0.1", "", 421},
+		{"192.0.2.1:" + port, "", 421}, {"localhost:1", "", 421}, {own, "Forwarded", 421}, {own, "X-Forwarded-For", 421}, {"localhost:8420", "X-Real-IP", 421}} {
+		for _, path := range []string{"/metrics", "/nothing"} {
+			r, err := http.NewRequest("GET", metrics.URL+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Host = c.host; c.header != "" {
+				r.Header.Set(c.header, "x")
+			}
+			res, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			res.Body.Close()
+			if want := map[bool]int{true: 404, false: c.want}[path == "/nothing" && c.want == 200]; res.StatusCode != want {
+				t.Errorf("metrics at %s%s with %q: %d, want %d", c.host, path, c.header, res.StatusCode, want)
+			}
+		}
+	}
 	port80 := start(t, func(_ *latchkey.Config, s *server.Config) { s.Demo, s.PublicURL = true, mustURL("http://localhost:80") })
 	if a := port80.do(call{path: "/healthz", host: "localhost"}); a.status != 200 {
 		t.Errorf("the scheme's own port: %d", a.status)
@@ -255,12 +285,54 @@ func TestKeysReload(t *testing.T) {
 	if a := h.admin("POST", "/v1/keys/reload", ""); a.status != 204 || len(ring.Keys(now)) != 2 {
 		t.Errorf("%d %s", a.status, a.body)
 	}
-	if err := os.WriteFile(path, []byte("canary-broken"), 0o600); err != nil {
+	good, err := os.ReadFile(path)
+	if err != nil {
 		t.Fatal(err)
 	}
-	h.problem(h.admin("POST", "/v1/keys/reload", ""), 500, "internal")
-	if h.lookup(i.token).status != 200 || strings.Contains(h.logs.String(), "canary-broken") {
-		t.Error("a failed reading changed the keys, or is told in full")
+	other := filepath.Join(t.TempDir(), "other.keys")
+	if _, err := keyring.Create(other, keyring.Options{Clock: func() time.Time { return now }}); err != nil {
+		t.Fatal(err)
+	}
+	foreign, err := os.ReadFile(other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		text   []byte
+		mode   os.FileMode
+		detail string
+	}{
+		"broken":   {[]byte("canary-broken"), 0o600, "line 1: must be "},
+		"lines":    {append(slices.Clone(good), "canary-broken\n"...), 0o600, "line 4: has 1 fields"},
+		"readable": {good, 0o644, "make it a file of mode 0600"},
+		"foreign":  {foreign, 0o600, "none of the keys in use would remain"},
+		"gone":     {nil, 0, "there is no such file"},
+	} {
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		if c.text != nil {
+			if err := errors.Join(os.WriteFile(path, c.text, 0o600), os.Chmod(path, c.mode)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		a := h.admin("POST", "/v1/keys/reload", "")
+		h.problem(a, 422, "invalid_request")
+		if a.fields() != "keys" || !strings.Contains(string(a.body), c.detail) || strings.Contains(string(a.body), filepath.Dir(path)) || strings.Contains(string(a.body), "canary") {
+			t.Errorf("%s: %s", name, a.body)
+		}
+		if h.lookup(i.token).status != 200 || len(ring.Keys(now)) != 2 {
+			t.Errorf("%s: a failed reading changed the keys", name)
+		}
+		if err := os.WriteFile(path, good, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if a := h.admin("POST", "/v1/keys/reload", ""); a.status != 204 {
+		t.Errorf("afterwards: %d %s", a.status, a.body)
+	}
+	if logs := h.logs.String(); strings.Contains(logs, "canary-broken") || !strings.Contains(logs, "none of the keys in use would remain") {
+		t.Error("the log tells the text, or does not tell the problem")
 	}
 }
 
@@ -285,10 +357,10 @@ func TestMetrics(t *testing.T) {
 	if err != nil || !strings.HasPrefix(res.Header.Get("Content-Type"), "text/plain") {
 		t.Fatal(err, res.Header)
 	}
-	for _, want := range []string{`latchkey_http_requests_total{method="POST",route="/v1/sessions",status="201"} 1`, `latchkey_lookups_total{outcome="invalid"} 1`,
-		`latchkey_http_requests_total{method="GET",route="/v1/sessions/{id}",status="200"} 1`, `latchkey_http_requests_total{method="other",route="none",status="404"} 1`,
+	for _, want := range []string{`latchkey_http_requests_total{method="POST",route="POST /v1/sessions",status="201"} 1`, `latchkey_lookups_total{outcome="invalid"} 1`,
+		`latchkey_http_requests_total{method="GET",route="GET /v1/sessions/{id}",status="200"} 1`, `latchkey_http_requests_total{method="other",route="none",status="404"} 1`,
 		"latchkey_sessions_created_total 1", "latchkey_cache_entries 7", "latchkey_cache_trips_total 9", `latchkey_build_info{version="test"} 1`,
-		`latchkey_http_request_duration_seconds_count{route="/v1/sessions"} 1`} {
+		`latchkey_http_request_duration_seconds_count{route="POST /v1/sessions"} 1`} {
 		if !strings.Contains(string(body), want+"\n") {
 			t.Errorf("no %s", want)
 		}
@@ -307,7 +379,7 @@ func TestMetrics(t *testing.T) {
 
 func TestDocumentMatchesRoutes(t *testing.T) {
 	h := start(t, nil)
-	want := "DELETE /v1/me/sessions/{id} DELETE /v1/sessions DELETE /v1/sessions/{id} GET /healthz GET /readyz GET /v1/audit GET /v1/me GET /v1/me/sessions " +
+	want := "DELETE /v1/me/sessions/{id} DELETE /v1/sessions DELETE /v1/sessions/{id} GET /healthz GET /metrics GET /openapi.json GET /readyz GET /v1/audit GET /v1/me GET /v1/me/sessions " +
 		"GET /v1/sessions GET /v1/sessions/{id} PATCH /v1/sessions/{id} POST /logout POST /v1/introspect POST /v1/keys/reload POST /v1/me/revoke-others " +
 		"POST /v1/sessions POST /v1/sessions/lookup POST /v1/sessions/renew"
 	var got []string
@@ -347,6 +419,29 @@ func TestDocumentMatchesRoutes(t *testing.T) {
 	}
 	if !slices.Equal(create.Required, []string{"subject"}) || create.AdditionalProperties == nil || *create.AdditionalProperties {
 		t.Errorf("%v %v", create.Required, create.AdditionalProperties)
+	}
+}
+
+// Without an admin key the admin routes are not found, and not in the document; a
+// /metrics that is elsewhere is not in it either.
+func TestDocumentWithoutAdmins(t *testing.T) {
+	h := start(t, func(_ *latchkey.Config, s *server.Config) { s.AdminKeys, s.MetricsElsewhere = nil, true })
+	var got []string
+	for path, methods := range h.doc {
+		for method := range methods {
+			method = strings.ToUpper(method)
+			got = append(got, method+" "+path)
+			if a := h.do(call{method: method, path: strings.ReplaceAll(path, "{id}", "x"), bearer: adminKey}); a.code() == "not_found" {
+				t.Errorf("%s %s is in the document only", method, path)
+			}
+		}
+	}
+	if slices.Sort(got); strings.Join(got, " ") != "DELETE /v1/me/sessions/{id} GET /healthz GET /openapi.json GET /readyz GET /v1/me GET /v1/me/sessions POST /logout POST /v1/me/revoke-others" {
+		t.Error(got)
+	}
+	text := string(h.do(call{path: "/openapi.json"}).body)
+	if strings.Contains(text, `"CreateSession"`) || strings.Contains(text, `"admin":`) || !strings.Contains(text, "no admin key is configured") {
+		t.Error(text)
 	}
 }
 

@@ -21,6 +21,9 @@ func (a *Admins) Add(name, key string) {
 	a.hashes = append(a.hashes, sha256.Sum256([]byte(key)))
 }
 
+// None reports whether no key is configured.
+func (a *Admins) None() bool { return a == nil || len(a.hashes) == 0 }
+
 var (
 	errAdminKey  = latchkey.NewError(latchkey.CodeAdminKey, "an admin key is required, as Authorization: Bearer KEY", nil)
 	errAdminsOff = latchkey.NewError(latchkey.CodeNotFound, "there is no such route", nil)
@@ -30,7 +33,7 @@ var (
 // CodeAdminKey, or CodeNotFound when no key is configured. How long it takes tells
 // nothing of the keys: hashes are compared, in constant time, and all of them.
 func (a *Admins) Actor(r *http.Request) (string, error) {
-	if len(a.hashes) == 0 {
+	if a.None() {
 		return "", errAdminsOff
 	}
 	given, count := bearerOf(r.Header)

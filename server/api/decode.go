@@ -29,7 +29,8 @@ const (
 // Bounds of what a refusal repeats of a request.
 const (
 	maxProblems  = 32
-	maxFieldName = 64
+	maxFieldName = 31 // an admin key has 32 characters at least
+	withheld     = "(name withheld)"
 )
 
 var errTime = errors.New("must be an RFC 3339 time from 1970 on, such as 2026-01-02T15:04:05Z")
@@ -41,17 +42,22 @@ func malformed(what string) error { return latchkey.NewError(latchkey.CodeMalfor
 // problems gathers wrong fields.
 type problems []latchkey.FieldError
 
+// add notes a wrong field. Of several things wrong with one the first is told.
 func (p *problems) add(field, detail string) {
-	if len(*p) < maxProblems {
-		*p = append(*p, latchkey.FieldError{Field: printable(field), Detail: detail})
+	field = printable(field)
+	known := slices.ContainsFunc(*p, func(f latchkey.FieldError) bool { return f.Field == field })
+	if len(*p) < maxProblems && !known {
+		*p = append(*p, latchkey.FieldError{Field: field, Detail: detail})
 	}
 }
+
+const fieldsMessage = "the request has wrong fields; errors says which"
 
 func (p problems) error() error {
 	if len(p) == 0 {
 		return nil
 	}
-	return &latchkey.Error{Code: latchkey.CodeInvalidRequest, Message: "the request has wrong fields; errors says which", Fields: p}
+	return &latchkey.Error{Code: latchkey.CodeInvalidRequest, Message: fieldsMessage, Fields: p}
 }
 
 // wrong is a refusal of one field.
@@ -61,31 +67,42 @@ func wrong(field, detail string) error {
 	return p.error()
 }
 
-// printable is a member's name as it may be repeated: short, and without control characters.
+// printable is a member's name as it may be repeated: without control characters,
+// and not at all when it is long or looks like a token. Secrets end up as names when
+// a client builds its request wrongly, and answers end up in logs.
 func printable(s string) string {
 	if len(s) > maxFieldName {
-		s = strings.ToValidUTF8(s[:maxFieldName], "")
+		return withheld
 	}
-	return strings.Map(func(r rune) rune {
+	s = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
 			return -1
 		}
 		return r
-	}, s)
+	}, strings.ToValidUTF8(s, ""))
+	if strings.Contains(strings.ToLower(s), "lk_") {
+		return withheld
+	}
+	return s
 }
 
-const controlDetail = "control characters are not allowed"
-
-// hasControl reports whether s holds a control character (C0, DEL, C1) or is not UTF-8.
-func hasControl(s string) bool {
-	return !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl)
+// textDetail says what is wrong with a text: that it is not UTF-8, or holds control
+// characters (C0, DEL, C1). It is "" for one that is well.
+func textDetail(s string) string {
+	switch {
+	case !utf8.ValidString(s):
+		return "is not UTF-8"
+	case strings.ContainsFunc(s, unicode.IsControl):
+		return "control characters are not allowed"
+	}
+	return ""
 }
 
 // readBody reads a body of the given media type, at most maxBody bytes.
 func readBody(r *http.Request, mediaType string) ([]byte, error) {
 	given, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	charset := params["charset"]
-	if err != nil || given != mediaType || charset != "" && !strings.EqualFold(charset, "utf-8") || r.Header.Get("Content-Encoding") != "" {
+	charset, encoding := params["charset"], strings.Join(r.Header["Content-Encoding"], "")
+	if err != nil || len(r.Header["Content-Type"]) != 1 || given != mediaType || charset != "" && !strings.EqualFold(charset, "utf-8") || encoding != "" {
 		return nil, latchkey.NewError(latchkey.CodeContentType, "the body must be "+mediaType+" in UTF-8, not compressed", nil)
 	}
 	var body []byte
@@ -106,11 +123,15 @@ func readBody(r *http.Request, mediaType string) ([]byte, error) {
 // control characters in any string. null stands for an absent member. Wrong
 // members are reported together.
 func decodeJSON(body []byte, into any) error {
+	body = bytes.TrimLeft(body, " \t\r\n")
+	if len(body) == 0 {
+		return malformed("a JSON object is required")
+	}
 	// Invalid UTF-8 and half surrogate pairs would become U+FFFD, and two different subjects one.
 	if !utf8.Valid(body) || !json.Valid(body) || halfSurrogate(body) {
 		return malformed("the body is not JSON in UTF-8")
 	}
-	if first := bytes.TrimLeft(body, " \t\r\n"); first[0] != '{' {
+	if body[0] != '{' {
 		return wrong("", "the body must be a JSON object")
 	}
 	var p problems
@@ -180,7 +201,7 @@ func walk(body []byte, p *problems) error {
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.UseNumber()
 	var open []scope
-	top, flagged := "", make(map[string]bool)
+	top := ""
 	for {
 		tok, err := dec.Token()
 		if err == io.EOF {
@@ -204,9 +225,8 @@ func walk(body []byte, p *problems) error {
 					top = s
 				}
 			}
-			if hasControl(s) && !flagged[top] {
-				flagged[top] = true
-				p.add(top, controlDetail)
+			if detail := textDetail(s); detail != "" {
+				p.add(top, detail)
 			}
 		}
 		switch tok {
@@ -284,12 +304,13 @@ func decodeForm(body []byte, into any) error {
 	for i := range v.NumField() {
 		name := v.Type().Field(i).Tag.Get("json")
 		values, target := form[name], v.Field(i).Addr().Interface()
-		switch field, ok := target.(**string); {
+		field, ok := target.(**string)
+		switch {
 		case len(values) > 1:
 			return malformed("a form field occurs twice")
 		case len(values) == 0 || !ok:
-		case hasControl(values[0]):
-			p.add(name, controlDetail)
+		case textDetail(values[0]) != "":
+			p.add(name, textDetail(values[0]))
 		default:
 			*field = &values[0]
 		}
@@ -317,8 +338,8 @@ func decodeQuery(raw string, params []Param) (map[string]string, error) {
 			p.add(name, "there is no such parameter")
 		case len(values[name]) > 1:
 			return nil, malformed("a parameter occurs twice")
-		case hasControl(values[name][0]):
-			p.add(name, controlDetail)
+		case textDetail(values[name][0]) != "":
+			p.add(name, textDetail(values[name][0]))
 		default:
 			out[name] = values[name][0]
 		}

@@ -18,37 +18,73 @@ import (
 // as docs/api.md promises, so the routes run in this package's own wrapper, and
 // both come from one table.
 
-// Document returns the OpenAPI 3.1 document of the routes, as JSON. server is the
-// daemon's public URL, or "" when it is not known.
-func (a *API) Document(version, server string) ([]byte, error) {
+// About is what the document tells besides the routes.
+type About struct {
+	Version string
+	// Server is the daemon's public URL, or "" when it is not known.
+	Server string
+	// Metrics says that /metrics is served beside the API.
+	Metrics bool
+}
+
+// Document returns the OpenAPI 3.1 document of the routes, as JSON. Admin routes are
+// in it only where there is an admin key: without one they are not found.
+func (a *API) Document(about About) ([]byte, error) {
 	registry := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
 	doc := &huma.OpenAPI{
 		OpenAPI: "3.1.0",
-		Info:    &huma.Info{Title: "Latchkey", Version: version, Description: "Issues, checks, renews and ends web sessions."},
+		Info:    &huma.Info{Title: "Latchkey", Version: about.Version, Description: "Issues, checks, renews and ends web sessions."},
 		Components: &huma.Components{Schemas: registry, SecuritySchemes: map[string]*huma.SecurityScheme{
-			"admin":  {Type: "http", Scheme: "bearer", Description: "An admin key"},
 			"token":  {Type: "http", Scheme: "bearer", BearerFormat: "lk_…", Description: "A session token"},
 			"cookie": {Type: "apiKey", In: "cookie", Name: a.cfg.CookieName, Description: "A session token"},
 		}},
 	}
-	if server != "" {
-		doc.Servers = []*huma.Server{{URL: server}}
+	if about.Server != "" {
+		doc.Servers = []*huma.Server{{URL: about.Server}}
+	}
+	routes := a.routes
+	if a.cfg.Admins.None() {
+		doc.Info.Description += " The admin routes are off: no admin key is configured."
+		routes = slices.DeleteFunc(slices.Clone(routes), func(rt Route) bool { return rt.Who == Admin })
+	} else {
+		doc.Components.SecuritySchemes["admin"] = &huma.SecurityScheme{Type: "http", Scheme: "bearer", Description: "An admin key"}
 	}
 	problem := registry.Schema(reflect.TypeFor[latchkey.Problem](), true, "")
-	for _, rt := range a.routes {
+	for _, rt := range routes {
 		doc.AddOperation(operation(registry, rt, problem))
+	}
+	doc.AddOperation(beside("/openapi.json", "document", "This document", "application/json", huma.TypeObject, problem))
+	if about.Metrics {
+		doc.AddOperation(beside("/metrics", "metrics", "Metrics as Prometheus text", "text/plain", huma.TypeString, problem))
 	}
 	for _, s := range registry.Map() {
 		if s.AdditionalProperties == false {
 			s.AdditionalProperties = nil // answers may grow; what requests may not have is said below
 		}
 	}
-	for _, rt := range a.routes {
+	for _, rt := range routes {
 		if s := registry.SchemaFromRef("#/components/schemas/" + rt.in.Name()); s != nil && rt.Body == JSON {
 			s.AdditionalProperties = false
 		}
 	}
 	return json.Marshal(doc)
+}
+
+// beside is the operation of a route that package server answers without the wrapper.
+func beside(path, name, summary, mediaType, kind string, problem *huma.Schema) *huma.Operation {
+	open := Route{Who: Open}
+	return &huma.Operation{Method: http.MethodGet, Path: path, OperationID: name, Summary: summary, Responses: open.refusals(map[string]*huma.Response{
+		"200": {Description: http.StatusText(http.StatusOK), Content: map[string]*huma.MediaType{mediaType: {Schema: &huma.Schema{Type: kind}}}},
+	}, problem)}
+}
+
+// refusals adds a route's failures to its responses.
+func (rt *Route) refusals(responses map[string]*huma.Response, problem *huma.Schema) map[string]*huma.Response {
+	for status, codes := range rt.failures() {
+		responses[strconv.Itoa(status)] = &huma.Response{Description: strings.Join(codes, ", "),
+			Content: map[string]*huma.MediaType{"application/problem+json": {Schema: problem}}}
+	}
+	return responses
 }
 
 func operation(registry huma.Registry, rt Route, problem *huma.Schema) *huma.Operation {
@@ -84,10 +120,7 @@ func operation(registry huma.Registry, rt Route, problem *huma.Schema) *huma.Ope
 		}
 		op.Responses[strconv.Itoa(status)] = answer
 	}
-	for status, codes := range rt.failures() {
-		op.Responses[strconv.Itoa(status)] = &huma.Response{Description: strings.Join(codes, ", "),
-			Content: map[string]*huma.MediaType{"application/problem+json": {Schema: problem}}}
-	}
+	rt.refusals(op.Responses, problem)
 	return op
 }
 

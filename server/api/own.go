@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/latchkey-go/latchkey"
@@ -41,11 +42,27 @@ func (a *API) ownSessions(ctx context.Context, c *Call, _ *None) (*OwnSessions, 
 	if err != nil {
 		return nil, err
 	}
+	infos = withOwn(infos, c.Session.Info())
 	out := &OwnSessions{Sessions: make([]OwnSession, len(infos))}
 	for i, info := range infos {
 		out.Sessions[i] = OwnSession{Session: SessionOf(info), Current: info.ID == c.Session.ID()}
 	}
 	return out, nil
+}
+
+// withOwn puts a visitor's session into the list where it is missing. The list is
+// read from the store, which may already have ended a session that still stands
+// within the staleness; the visitor is never told of a list without the place they
+// are at.
+func withOwn(infos []latchkey.Info, own latchkey.Info) []latchkey.Info {
+	if slices.ContainsFunc(infos, func(i latchkey.Info) bool { return i.ID == own.ID }) {
+		return infos
+	}
+	at := slices.IndexFunc(infos, func(i latchkey.Info) bool { return i.CreatedAt.Before(own.CreatedAt) })
+	if at < 0 {
+		at = len(infos)
+	}
+	return slices.Insert(infos, at, own)
 }
 
 const ownReason = "revoked by user"

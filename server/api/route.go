@@ -229,7 +229,7 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
 		code = latchkey.CodeStoreUnavailable
 	}
 	var e *latchkey.Error
-	if errors.As(err, &e) && code == latchkey.CodeInvalidRequest && len(e.Fields) > 0 {
+	if errors.As(err, &e) && strings.HasPrefix(e.Message, "latchkey: ") && len(e.Fields) > 0 {
 		// The library's own wording names its functions; callers of the API know fields.
 		var p problems
 		for _, f := range e.Fields {
@@ -277,7 +277,7 @@ func (a *API) own(rt Route) func(http.ResponseWriter, *http.Request) error {
 		if token == "" && !rt.NoSession {
 			return errNoSession
 		}
-		if rt.Method == http.MethodGet && isPassive(r.URL.RawQuery) {
+		if !rt.NoSession && isPassive(rt, r) {
 			s, err := a.cfg.Manager.Lookup(r.Context(), latchkey.Lookup{Token: token, Passive: true})
 			if err != nil {
 				return err
@@ -300,11 +300,18 @@ func (a *API) own(rt Route) func(http.ResponseWriter, *http.Request) error {
 
 var errNoSession = latchkey.NewError(latchkey.CodeInvalidSession, "no valid session", nil)
 
-// isPassive reports whether the query asks for a passive request. The query is
+// passiveHeader makes a request passive on every route of kind Me, as the query's
+// passive does where a route has it.
+const passiveHeader = "X-Latchkey-Passive"
+
+// isPassive reports whether a request asks not to count as activity. The query is
 // judged in full later; a wrong one asks for nothing.
-func isPassive(raw string) bool {
-	query, err := decodeQuery(raw, []Param{passiveParam})
-	return err == nil && query["passive"] == "1"
+func isPassive(rt Route, r *http.Request) bool {
+	if r.Header.Get(passiveHeader) == "1" {
+		return true
+	}
+	query, err := decodeQuery(r.URL.RawQuery, rt.Query)
+	return err == nil && query[passiveParam.Name] == "1"
 }
 
 // credential finds the one token that a request carries, "" when there is none.

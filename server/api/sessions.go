@@ -1,19 +1,20 @@
 package api
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
+	"log/slog"
 	"maps"
 	"math"
 	"net/http"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/audit"
+	"github.com/latchkey-go/latchkey/keyring"
 )
 
 var (
@@ -72,12 +73,27 @@ func (a *API) create(ctx context.Context, c *Call, in *CreateSession) (*Issued, 
 	}
 	issued, err := a.cfg.Manager.Issue(ctx, latchkey.SignIn{Provider: in.Provider, Subject: in.Subject, Email: in.Email,
 		Name: in.Name, Roles: in.Roles, Methods: in.Methods, Assurance: in.Assurance, AuthTime: in.AuthTime.time(), SID: in.SID,
-		IP: in.IP, UserAgent: in.UserAgent, Data: compact(in.Data), Idle: seconds(in.IdleSeconds), Lifetime: seconds(in.TTLSeconds),
+		IP: in.IP, UserAgent: in.UserAgent, Data: in.Data, Idle: seconds(in.IdleSeconds), Lifetime: seconds(in.TTLSeconds),
 		By: c.Actor})
 	if err != nil {
-		return nil, err
+		return nil, aboutData(err, "data")
 	}
 	return a.issued(issued), nil
+}
+
+// aboutData turns a refusal of session data, which names the value, into one of the
+// member of the request that the value came in: names are the program's own, and
+// could be those of other members.
+func aboutData(err error, member string) error {
+	var e *latchkey.Error
+	if !errors.As(err, &e) || e.Code != latchkey.CodeInvalidRequest || e.Message != "latchkey: session data" {
+		return err
+	}
+	var p problems
+	for _, f := range e.Fields {
+		p.add(member, f.Detail)
+	}
+	return p.error()
 }
 
 // time is t, or the zero time for null.
@@ -100,17 +116,6 @@ func seconds(n *int64) time.Duration {
 		return math.MaxInt64
 	}
 	return time.Duration(*n) * time.Second
-}
-
-// compact takes the space out of JSON values, so that it does not count against the cap.
-func compact(data map[string]json.RawMessage) map[string]json.RawMessage {
-	for name, raw := range data {
-		var b bytes.Buffer
-		if json.Compact(&b, raw) == nil {
-			data[name] = b.Bytes()
-		}
-	}
-	return data
 }
 
 func (a *API) issued(i latchkey.Issued) *Issued {
@@ -160,8 +165,8 @@ func (a *API) renew(ctx context.Context, c *Call, in *RenewSession) (*Issued, er
 // id is the session ID in the path. One that could not be any session's is as unknown as any other.
 func (c *Call) id() (latchkey.ID, error) {
 	text := c.HTTP.PathValue("id")
-	if hasControl(text) {
-		return latchkey.ID{}, wrong("id", controlDetail)
+	if detail := textDetail(text); detail != "" {
+		return latchkey.ID{}, wrong("id", detail)
 	}
 	id, err := latchkey.ParseID(text)
 	if err != nil {
@@ -192,14 +197,10 @@ func (a *API) patch(ctx context.Context, c *Call, in *PatchSession) (*SessionDat
 	if in.Token == nil || *in.Token == "" {
 		return nil, latchkey.NewError(latchkey.CodeTokenRequired, "the session's token is required: its data opens only with it", nil)
 	}
-	var p problems
 	for _, name := range in.Delete {
 		if _, both := in.Set[name]; both {
-			p.add(name, "is both in set and in delete")
+			return nil, wrong("delete", "a name stands in set too")
 		}
-	}
-	if err := p.error(); err != nil {
-		return nil, err
 	}
 	s, err := a.cfg.Manager.Lookup(ctx, latchkey.Lookup{Token: *in.Token})
 	if err != nil {
@@ -209,24 +210,25 @@ func (a *API) patch(ctx context.Context, c *Call, in *PatchSession) (*SessionDat
 		return nil, latchkey.NewError(latchkey.CodeNoSuchSession, "the token is another session's", nil)
 	}
 	// What is replaced goes first, so that only the result is measured against the cap.
-	for _, name := range append(slices.Sorted(maps.Keys(in.Set)), in.Delete...) {
+	for name := range in.Set {
 		if err := s.Delete(name); err != nil {
-			return nil, err
+			return nil, aboutData(err, "set")
 		}
 	}
-	for name, raw := range compact(in.Set) {
+	for _, name := range in.Delete {
+		if err := s.Delete(name); err != nil {
+			return nil, aboutData(err, "delete")
+		}
+	}
+	for name, raw := range in.Set {
 		if err := s.SetJSON(name, raw); err != nil {
-			return nil, err
+			return nil, aboutData(err, "set")
 		}
 	}
 	if err := s.Commit(ctx); err != nil {
 		return nil, err
 	}
-	// Read again: other requests' changes may have been committed together with these.
-	if s, err = a.cfg.Manager.Lookup(ctx, latchkey.Lookup{Token: *in.Token, Passive: true, AskStore: true}); err != nil {
-		return nil, err
-	}
-	return withData(s)
+	return withData(s) // as committed, with what others' requests wrote until then
 }
 
 func (a *API) revokeOne(ctx context.Context, c *Call, _ *None) (*None, error) {
@@ -314,11 +316,24 @@ func (a *API) introspect(ctx context.Context, _ *Call, in *IntrospectToken) (*In
 	return out, nil
 }
 
-func (a *API) reload(context.Context, *Call, *None) (*None, error) {
-	if _, err := a.cfg.Keys.Reload(); err != nil {
-		return nil, latchkey.NewError(latchkey.CodeInternal, "the keyring could not be read again; the keys stay as they were", err)
+// reload reads the keyring again. What is wrong with it is told: errors of package
+// keyring are made to be shown and hold no key material.
+func (a *API) reload(ctx context.Context, _ *Call, _ *None) (*None, error) {
+	_, err := a.cfg.Keys.Reload()
+	if err == nil {
+		return nil, nil
 	}
-	return nil, nil
+	a.cfg.Logger.LogAttrs(ctx, slog.LevelError, "the keyring was not read again", slog.String("error", err.Error()))
+	var e *keyring.Error
+	if !errors.As(err, &e) {
+		return nil, err
+	}
+	detail := strings.Join(e.Problems, "; ")
+	if e.Kind == keyring.KindUnsafe { // the problem tells the path, which is the operator's to know
+		detail = "the keyring can be read by other users, or is no regular file; make it a file of mode 0600 of the daemon's own user"
+	}
+	return nil, &latchkey.Error{Code: latchkey.CodeInvalidRequest, Message: "the keyring was not read again; the keys stay as they were",
+		Fields: []latchkey.FieldError{{Field: "keys", Detail: detail}}}
 }
 
 func (a *API) events(ctx context.Context, c *Call, _ *None) (*EventPage, error) {

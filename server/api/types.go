@@ -190,7 +190,7 @@ type Event struct {
 	Provider string     `json:"provider"`
 	Subject  string     `json:"subject"`
 	IP       string     `json:"ip"`
-	Outcome  string     `json:"outcome" enum:"done,refused"`
+	Outcome  string     `json:"outcome" enum:"done"`
 	Reason   string     `json:"reason"`
 	Count    int        `json:"count" doc:"Sessions ended by an action over several; 0 otherwise"`
 }

@@ -283,17 +283,18 @@ func TestMessagesAreFixedTexts(t *testing.T) {
 }
 
 func TestOtherSitesForms(t *testing.T) {
-	site := pagetest.New(t, pagetest.Options{})
+	site := pagetest.New(t, pagetest.Options{Whole: true})
 	b, phone := site.Browser(t), site.Browser(t)
 	b.SignIn("ada")
 	id := phone.SignIn("ada").String()
-	for _, path := range []string{"/account/sessions/" + id + "/end", "/account/revoke-others", "/logout"} {
+	if a := b.PostFrom("https://evil.example", "/logout", url.Values{}); a.Status != http.StatusForbidden {
+		t.Errorf("logout: status %d", a.Status)
+	}
+	for _, path := range []string{"/account/sessions/" + id + "/end", "/account/revoke-others"} {
 		want(t, b.PostFrom("https://evil.example", path, url.Values{}), http.StatusForbidden, htmlcheck.In("h1", htmlcheck.HasExactText("Request refused")))
 	}
 	for _, path := range []string{"/account/sessions/" + id + "/end", "/account/revoke-others"} {
-		if a := b.Get(path); a.Status != http.StatusMethodNotAllowed {
-			t.Errorf("GET %s: status %d", path, a.Status)
-		}
+		want(t, b.Get(path), http.StatusNotFound, htmlcheck.In("h1", htmlcheck.HasExactText("No such page")))
 	}
 	if !b.Session().Live() || !phone.Session().Live() {
 		t.Error("another site's form ended a session")

@@ -111,7 +111,8 @@ func (l *Login) show(w http.ResponseWriter, r *http.Request, s latchkey.Session)
 	l.render(w, r, http.StatusOK, form{Return: target})
 }
 
-// submit is POST /login.
+// submit is POST /login. Where to go afterwards stands in the form, or else in the
+// query.
 func (l *Login) submit(w http.ResponseWriter, r *http.Request, s latchkey.Session) {
 	if len(l.providers) == 0 {
 		l.site.WriteError(w, r, page.ErrNoPage)
@@ -122,7 +123,14 @@ func (l *Login) submit(w http.ResponseWriter, r *http.Request, s latchkey.Sessio
 		l.site.WriteError(w, r, err)
 		return
 	}
-	in := form{Name: strings.TrimSpace(r.PostForm.Get("name")), Return: l.target(r.PostForm.Get("rd"))}
+	rd, inForm := r.PostForm["rd"]
+	if !inForm {
+		rd = r.URL.Query()["rd"]
+	}
+	in := form{Name: strings.TrimSpace(r.PostForm.Get("name"))}
+	if len(rd) > 0 {
+		in.Return = l.target(rd[0])
+	}
 	if in.NameError = checkName(in.Name); in.NameError != "" {
 		in.Name = strings.ToValidUTF8(r.PostForm.Get("name"), "\uFFFD")
 		l.render(w, r, http.StatusUnprocessableEntity, in)

@@ -70,6 +70,25 @@ func TestSignInKeepsTarget(t *testing.T) {
 	wantRedirect(t, b.Post("/login", url.Values{"name": {"ada"}, "rd": {"/reports?a=b"}}), "/reports?a=b")
 }
 
+// The query can say where to go too, under the same rules; the form's word counts more.
+func TestSignInTargetInQuery(t *testing.T) {
+	b := pagetest.New(t, pagetest.Options{}).Browser(t)
+	for _, tc := range []struct {
+		query string
+		form  url.Values
+		want  string
+	}{
+		{"?rd=/status", url.Values{}, "/status"}, {"?rd=%2Freports%3Fa%3Db", url.Values{}, "/reports?a=b"}, {"?rd=/status", url.Values{"rd": {"/reports"}}, "/reports"},
+		{"?rd=/status", url.Values{"rd": {""}}, "/account"}, {"?rd=/status", url.Values{"rd": {"//evil.example"}}, "/account"}, {"?rd=/a&rd=/b", url.Values{}, "/a"},
+		{"?rd=//evil.example", url.Values{}, "/account"}, {"?rd=https://evil.example", url.Values{}, "/account"}, {"?rd=/%5Cevil.example", url.Values{}, "/account"},
+		{"?rd=/login", url.Values{}, "/account"}, {"?rd=/logout", url.Values{}, "/account"}, {"?rd=", url.Values{}, "/account"},
+	} {
+		tc.form.Set("name", "ada")
+		wantRedirect(t, b.Post("/login"+tc.query, tc.form), tc.want)
+	}
+	want(t, b.Post("/login?rd=/status", url.Values{"name": {" "}}), http.StatusUnprocessableEntity, htmlcheck.In("input[name=rd]", htmlcheck.HasAttr("value", "/status")))
+}
+
 func TestGetNeverSignsIn(t *testing.T) {
 	b := pagetest.New(t, pagetest.Options{}).Browser(t)
 	want(t, b.Get("/login?name=ada&rd=/account"), http.StatusOK, htmlcheck.In("h1", htmlcheck.HasExactText("Sign in")))
@@ -169,9 +188,12 @@ func TestRefusedBodies(t *testing.T) {
 			want(t, a, http.StatusUnsupportedMediaType, htmlcheck.In("h1", htmlcheck.HasText("not understood")))
 		})
 	}
-	if a := b.Do(http.MethodPut, "/login", nil, http.Header{"Sec-Fetch-Site": {"same-origin"}}); a.Status != http.StatusMethodNotAllowed {
-		t.Errorf("PUT: status %d", a.Status)
-	}
+	t.Run("two-types", func(t *testing.T) {
+		types := []string{"application/x-www-form-urlencoded", "application/x-www-form-urlencoded"}
+		want(t, b.Do(http.MethodPost, "/login", url.Values{"name": {"ada"}}, http.Header{"Content-Type": types, "Sec-Fetch-Site": {"same-origin"}}), http.StatusUnsupportedMediaType)
+	})
+	whole := pagetest.New(t, pagetest.Options{Whole: true}).Browser(t)
+	want(t, whole.Do(http.MethodPut, "/login", nil, http.Header{"Sec-Fetch-Site": {"same-origin"}}), http.StatusNotFound, htmlcheck.In("h1", htmlcheck.HasExactText("No such page")))
 	if b.Cookie() != "" {
 		t.Error("a refused form signed in")
 	}

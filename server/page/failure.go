@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/latchkey-go/latchkey"
 )
@@ -87,5 +88,15 @@ func (s *Site) logFault(r *http.Request, err error) {
 	if latchkey.CodeOf(err) != latchkey.CodeInternal {
 		return
 	}
-	s.log.ErrorContext(r.Context(), "a page could not be served", "method", r.Method, "path", r.URL.Path, "error", err, "cause", errors.Unwrap(err))
+	s.log.ErrorContext(r.Context(), "a page could not be served", "route", s.route(r), "error", err, "cause", errors.Unwrap(err))
+}
+
+// route is the method and pattern that a request was routed by, with the prefix. The
+// path itself stays out of logs: a visitor may have put anything there.
+func (s *Site) route(r *http.Request) string {
+	method, pattern, ok := strings.Cut(r.Pattern, " ")
+	if !ok {
+		return "none"
+	}
+	return method + " " + s.prefix + pattern
 }

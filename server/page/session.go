@@ -37,7 +37,8 @@ func (s *Site) WithSession(m *latchkey.Manager, h SessionHandler) http.Handler {
 // the body first, by [http.MaxBytesReader]. Its error is of code CodeContentType,
 // CodeBodyTooLarge or CodeMalformed.
 func ParseForm(r *http.Request) error {
-	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/x-www-form-urlencoded" {
+	given := r.Header["Content-Type"]
+	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || len(given) != 1 || t != "application/x-www-form-urlencoded" {
 		return latchkey.NewError(latchkey.CodeContentType, "send the form as application/x-www-form-urlencoded", err)
 	}
 	if err := r.ParseForm(); err != nil {

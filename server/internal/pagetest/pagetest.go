@@ -109,7 +109,7 @@ func New(t testing.TB, o Options) *Site {
 	pages.Register(mux)
 	var handler http.Handler
 	if o.Whole {
-		cfg := server.Config{Manager: m, Store: cfg.Store, Keys: keys, Prefix: o.Prefix}
+		cfg := server.Config{Manager: m, Store: cfg.Store, Keys: keys, Prefix: o.Prefix, PageError: site.WriteError}
 		for _, path := range slices.Concat(site.Paths(), in.Paths(), pages.Paths()) {
 			cfg.Pages = append(cfg.Pages, server.Page{Path: path, Handler: mux})
 		}
