@@ -47,19 +47,17 @@ func (s *settings) checkServe() []string {
 
 // checkListen returns what is wrong with an address to listen on.
 func (s *settings) checkListen(flag, address string) []string {
-	host, port, err := net.SplitHostPort(address)
-	if err == nil {
-		if n, perr := strconv.ParseUint(port, 10, 16); perr != nil || strconv.FormatUint(n, 10) != port {
-			err = errors.New("port")
-		}
-		if strings.ContainsAny(host, "/@ ") {
-			err = errors.New("host")
-		}
-	}
-	if err != nil {
+	if _, _, ok := splitListen(address); !ok {
 		return []string{fmt.Sprintf("%s: %s is not an address such as 127.0.0.1:8420", flag, shown(address))}
 	}
 	return nil
+}
+
+// splitListen splits an address to listen on; ok is false for what is none.
+func splitListen(address string) (host, port string, ok bool) {
+	host, port, err := net.SplitHostPort(address)
+	n, perr := strconv.ParseUint(port, 10, 16)
+	return host, port, err == nil && perr == nil && strconv.FormatUint(n, 10) == port && !strings.ContainsAny(host, "/@ ")
 }
 
 // loopback reports whether a host, as in a URL or an address, is this machine only.
@@ -76,8 +74,10 @@ func (s *settings) checkDemo() (problems []string) {
 	if !s.demo {
 		return nil
 	}
-	if host, _, err := net.SplitHostPort(s.listen); err == nil && !loopback(host) {
-		problems = append(problems, fmt.Sprintf("--demo: lets anybody sign in, so --listen must be a loopback address; %s is not", shown(s.listen)))
+	for _, l := range []struct{ flag, address string }{{"--listen", s.listen}, {"--metrics-listen", s.metricsListen}} {
+		if host, _, ok := splitListen(l.address); ok && !loopback(host) {
+			problems = append(problems, fmt.Sprintf("--demo: lets anybody sign in, so %s must be a loopback address; %s is not", l.flag, shown(l.address)))
+		}
 	}
 	if s.tlsCert != "" || s.tlsKey != "" {
 		problems = append(problems, "--demo: speaks plain HTTP; leave --tls-cert and --tls-key out")
@@ -145,12 +145,12 @@ func (s *settings) publicOr(bound string) *url.URL {
 	if bound != "" {
 		address = bound
 	}
-	_, port, err := net.SplitHostPort(address)
-	if err != nil {
+	_, port, ok := splitListen(address)
+	if !ok {
 		return nil
 	}
 	// The host as the operator wrote it: a bound address has lost its name.
-	host, _, _ := net.SplitHostPort(s.listen)
+	host, _, _ := splitListen(s.listen)
 	if addr, err := netip.ParseAddr(host); host == "" || err == nil && addr.IsUnspecified() {
 		host = "localhost"
 	}
@@ -179,10 +179,59 @@ func (s *settings) checkPolicy() []string {
 	return append(problems, s.trial(func(*latchkey.Manager) error { return nil })...)
 }
 
+// checkCookie returns what is wrong with the cookie, in the words of the command
+// line: the library's speak of fields and repeat values in full.
+func (s *settings) checkCookie() (problems []string) {
+	add := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
+	lower := strings.ToLower(s.cookieName)
+	plain := s.cookieName == strings.Map(func(r rune) rune {
+		if isAdminName(string(r)) && r != '@' { // letters, digits and -._
+			return r
+		}
+		return -1
+	}, s.cookieName)
+	switch {
+	case !plain:
+		add("--cookie-name: %s is not a cookie name: use letters, digits and -._", shown(s.cookieName))
+	case strings.HasPrefix(lower, "__host-") && s.cookieDomain != "":
+		add("--cookie-name: a __Host- cookie has no domain; choose another name or leave --cookie-domain out")
+	case strings.HasPrefix(lower, "__host-") && s.insecureCookie(), strings.HasPrefix(lower, "__secure-") && s.insecureCookie():
+		add("--cookie-name: browsers keep cookies named __Host- and __Secure- only when they are Secure, which --insecure-cookie and --demo turn off; choose another name")
+	}
+	last := s.cookieDomain[strings.LastIndexByte(s.cookieDomain, '.')+1:]
+	_, notIP := netip.ParseAddr(strings.Trim(s.cookieDomain, "[]"))
+	switch {
+	case s.cookieDomain == "":
+	case s.demo:
+		add("--demo: is for this machine alone, which has no domain; leave --cookie-domain out")
+	case notIP == nil || last != "" && strings.Trim(last, "0123456789") == "":
+		add("--cookie-domain: is an IP address, and browsers take names only, such as example.com")
+	case !isDomain(s.cookieDomain):
+		add("--cookie-domain: %s is not a host name, such as example.com", shown(s.cookieDomain))
+	}
+	return problems
+}
+
+// isDomain reports whether s has the shape of a domain: labels with dots between.
+func isDomain(s string) bool {
+	labels := strings.Split(s, ".")
+	for _, l := range labels {
+		if l == "" || len(l) > 63 || strings.Trim(l, "-") != l || strings.Trim(strings.ToLower(l), "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+			return false
+		}
+	}
+	return len(labels) > 1 && len(s) <= 253
+}
+
 // trial runs f with a Manager of these settings over parts in memory. The library
 // has checked the settings then, so that there is one set of rules; what it found
 // wrong comes back in the words of the command line.
 func (s *settings) trial(f func(*latchkey.Manager) error) (problems []string) {
+	own := s.checkCookie()
+	return append(own, besides(own, s.tried(f))...)
+}
+
+func (s *settings) tried(f func(*latchkey.Manager) error) (problems []string) {
 	ring, err := keyring.Generate(time.Now())
 	if err != nil {
 		return texts("", err)
@@ -257,8 +306,10 @@ func (s *settings) checkEdge() (problems []string) {
 		problems = append(problems, texts("--trusted-proxies: ", errs...)...)
 		s.proxies = list
 	}
-	_, err := page.New(page.Config{Prefix: s.prefix})
-	return append(problems, texts("--prefix: ", err)...)
+	if _, err := page.New(page.Config{Prefix: s.prefix}); err != nil {
+		problems = append(problems, fmt.Sprintf("--prefix: %s is not a path such as /auth: a leading slash, none at the end, letters, digits and -._~ between", shown(s.prefix)))
+	}
+	return problems
 }
 
 // checkAdmin reads the admin keys.
@@ -272,7 +323,7 @@ func (s *settings) checkAdmin() []string {
 }
 
 // checkTLS loads the certificate and its key.
-func (s *settings) checkTLS() []string {
+func (s *settings) checkTLS() (problems []string) {
 	switch {
 	case s.tlsCert == "" && s.tlsKey == "":
 		return nil
@@ -280,6 +331,15 @@ func (s *settings) checkTLS() []string {
 		return []string{"--tls-key: needs --tls-cert as well"}
 	case s.tlsKey == "":
 		return []string{"--tls-cert: needs --tls-key as well"}
+	}
+	for flag, path := range map[string]string{"--tls-cert": s.tlsCert, "--tls-key": s.tlsKey} {
+		if _, err := readSmall(path, maxConfigFile); err != nil {
+			problems = append(problems, fmt.Sprintf("%s: file %s: %v", flag, shownPath(path), err))
+		}
+	}
+	if len(problems) > 0 {
+		slices.Sort(problems) // a map has no order
+		return problems
 	}
 	if _, err := tls.LoadX509KeyPair(s.tlsCert, s.tlsKey); err != nil {
 		return []string{"--tls-cert: cannot be used with --tls-key: " + err.Error()}
@@ -294,7 +354,10 @@ func (s *settings) checkKeys(made bool) []string {
 	if err == nil || made && keyring.IsKind(err, keyring.KindMissing) && !strings.HasPrefix(s.keys, "env:") {
 		return nil
 	}
-	return []string{"--keys: " + strings.TrimPrefix(err.Error(), "keyring: ")}
+	if k, ok := errors.AsType[*keyring.Error](err); ok {
+		return []string{"--keys: " + strings.TrimPrefix(keyringText(k), "keyring: ")}
+	}
+	return []string{"--keys: " + err.Error()}
 }
 
 // level is --log-level.

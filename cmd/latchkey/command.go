@@ -101,7 +101,7 @@ func (p *program) prepare(cmd *cobra.Command, s *settings, c command, options []
 	problems = append(problems, bad...)
 	s.demoDefaults()
 	if c.check != nil {
-		problems = append(problems, src.relabel(options, c.check(args))...)
+		problems = append(problems, src.relabel(options, src.beyond(c.check(args)))...)
 	}
 	if err := usage(dedupe(problems)...); err != nil {
 		f := explain(err)
@@ -191,9 +191,9 @@ func strangeFlags(flags *pflag.FlagSet, args []string) (problems []string) {
 		}
 		switch {
 		case flag == nil:
-			var known []string
-			flags.VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
-			problems = append(problems, fmt.Sprintf("unknown flag %s%s", shown(arg[:len(arg)-len(strings.TrimLeft(arg, "-"))]+name), nearest(name, known)))
+			known := make(map[string]bool)
+			flags.VisitAll(func(f *pflag.Flag) { known[f.Name] = true })
+			problems = append(problems, unknownFlag(arg, known))
 		case !assigned && flag.NoOptDefVal == "":
 			i++ // its value
 		}
@@ -201,15 +201,20 @@ func strangeFlags(flags *pflag.FlagSet, args []string) (problems []string) {
 	return problems
 }
 
-// strangeArgs returns what is wrong with the number of positional arguments.
+// strangeArgs returns what is wrong with the number of positional arguments. What
+// is too many is not repeated: it may be the value of a flag that lost its name.
 func strangeArgs(names, args []string) (problems []string) {
 	for i, name := range names {
 		if i >= len(args) && !strings.HasPrefix(name, "[") {
 			problems = append(problems, name+" is missing")
 		}
 	}
-	for _, extra := range args[min(len(args), len(names)):] {
-		problems = append(problems, "unexpected argument "+shown(extra))
+	switch extra := len(args) - len(names); {
+	case extra <= 0:
+	case len(names) == 0:
+		problems = append(problems, "unexpected "+pluralOnly(extra, "argument")+"; the command takes flags only")
+	default:
+		problems = append(problems, "unexpected "+pluralOnly(extra, "argument")+" behind "+strings.Join(names, " "))
 	}
 	return problems
 }

@@ -246,6 +246,17 @@ func TestDemo(t *testing.T) {
 	if resp, _ := p.call("GET", "/metrics", ""); resp.StatusCode != 404 {
 		t.Errorf("/metrics has a listener of its own and answers %d here", resp.StatusCode)
 	}
+	for host, want := range map[string]int{p.metrics: 200, "evil.example": 421, "evil.example" + p.metrics[strings.LastIndexByte(p.metrics, ':'):]: 421, "127.0.0.1:1": 421} {
+		main := p.url
+		p.url = "http://" + p.metrics
+		if resp, _ := p.call("GET", "/metrics", "", "Host", host); resp.StatusCode != want {
+			t.Errorf("metrics by the name %s: %d, want %d", host, resp.StatusCode, want)
+		}
+		if resp, _ := p.call("GET", "/metrics", "", "Host", host, "X-Forwarded-For", "10.0.0.1"); resp.StatusCode != 421 {
+			t.Errorf("metrics behind a proxy: %d", resp.StatusCode)
+		}
+		p.url = main
+	}
 	p.mu.Lock()
 	banner := p.out.String()
 	p.mu.Unlock()

@@ -48,6 +48,7 @@ type doctor struct {
 	s    *settings
 	now  time.Time
 	list []finding
+	away bool // the store gave no answer
 }
 
 func (d *doctor) add(check, status, detail, advice string) {
@@ -64,7 +65,8 @@ func (p *program) doctorCommand() *cobra.Command {
 		long: `Check what the daemon needs: the keyring's mode and age, the store's reach,
 schema, durability and a round trip of writing and reading (a session is made,
 ended and erased, which leaves events in the audit trail), the clock, the disk and
-the TLS certificate. The status is 1 when a check fails.`,
+the TLS certificate. The status is 4 when the store is absent or gives no answer, and
+1 when another check fails.`,
 		example:  "  latchkey doctor\n  latchkey doctor --config /etc/latchkey.yaml --json",
 		settings: []string{"config", "store", "keys", "admin-key", "demo", "tls-cert", "tls-key"}, own: []option{jsonOption(&asJSON)},
 		check: func([]string) []string { return append(s.checkStore(), s.checkAdmin()...) },
@@ -100,17 +102,20 @@ func (d *doctor) print(p *program, asJSON bool) error {
 	} else if err := table(p.out, rows); err != nil {
 		return err
 	}
-	if failures > 0 {
-		return failed("", "%s failed", plural(failures, "check", "checks"))
+	switch {
+	case failures == 0:
+		return nil
+	case d.away:
+		return &failure{status: exitUnavailable, problems: []string{plural(failures, "check", "checks") + " failed"}}
 	}
-	return nil
+	return failed("", "%s failed", plural(failures, "check", "checks"))
 }
 
 // keys checks the keyring: it opens only when its mode is right.
 func (d *doctor) keys() {
 	ring, err := keyring.Open(d.s.keys, keyring.Options{})
 	if err != nil {
-		d.add("keys", fail, strings.TrimPrefix(err.Error(), "keyring "), "the daemon does not start without a keyring that only its owner reads")
+		d.add("keys", fail, strings.TrimPrefix(strings.Join(explain(err).problems, "; "), "keyring "), "the daemon does not start without a keyring that only its owner reads")
 		return
 	}
 	for _, k := range ring.Keys(d.now) {
@@ -134,6 +139,7 @@ func (d *doctor) store(ctx context.Context) {
 	store, err := openExisting(d.s)
 	if err != nil {
 		f := explain(err)
+		d.away = f.status == exitUnavailable
 		d.add("store", fail, strings.Join(f.problems, "; "), f.hint)
 		return
 	}
@@ -145,6 +151,7 @@ func (d *doctor) store(ctx context.Context) {
 	d.add("store", fine, redact(d.s.store)+" can be opened", "")
 	d.schema(store)
 	if err := d.roundTrip(ctx, store); err != nil {
+		d.away = explain(err).status == exitUnavailable
 		d.add("round trip", fail, strings.Join(explain(err).problems, "; "), "the store cannot be written or does not give back what was written")
 	}
 }

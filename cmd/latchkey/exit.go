@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
+	"time"
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/keyring"
+	"github.com/latchkey-go/latchkey/store/sqlite"
 )
 
 // The exit statuses; scripts rely on them.
@@ -52,11 +55,12 @@ func explain(err error) *failure {
 		return f
 	}
 	if k, ok := errors.AsType[*keyring.Error](err); ok {
-		status := exitFailed
-		if k.Kind == keyring.KindUsage {
-			status = exitUsage
+		// A keyring that is missing or no good is a matter of configuration.
+		status := exitUsage
+		if k.Kind == keyring.KindExists || k.Kind == keyring.KindRefused || k.Kind == keyring.KindIO {
+			status = exitFailed
 		}
-		return &failure{status: status, problems: []string{k.Error()}}
+		return &failure{status: status, problems: []string{keyringText(k)}}
 	}
 	if errors.Is(err, context.Canceled) {
 		return &failure{status: exitFailed, problems: []string{"interrupted"}}
@@ -74,7 +78,7 @@ func explain(err error) *failure {
 		case latchkey.CodeInvalidRequest:
 			f.status = exitUsage
 			for _, field := range e.Fields {
-				f.problems = append(f.problems, flagOf(field.Field)+": "+field.Detail)
+				f.problems = append(f.problems, flagOf(field.Field)+": "+inUnits(field.Detail))
 			}
 		}
 		if len(f.problems) == 0 {
@@ -86,6 +90,31 @@ func explain(err error) *failure {
 	return f
 }
 
+// keyringText is what is wrong with a keyring, and which one. A name or path that
+// nothing is found under may be a key given in its place.
+func keyringText(err *keyring.Error) string {
+	text := inUnits(strings.Join(err.Problems, "; "))
+	switch {
+	case err.Source == "":
+		return "keyring: " + text
+	case strings.HasPrefix(err.Source, "env:") && err.Kind == keyring.KindMissing:
+		return "keyring env: " + text
+	case strings.HasPrefix(err.Source, "env:"):
+		return "keyring " + err.Source + ": " + text
+	}
+	return "keyring " + shownPath(err.Source) + ": " + text
+}
+
+// inUnits writes Go durations in a text as people would: 48h0m0s is 2d.
+func inUnits(text string) string {
+	return regexp.MustCompile(`\b(\d+h)?\d+m\d+(\.\d+)?s\b`).ReplaceAllStringFunc(text, func(s string) string {
+		if d, err := time.ParseDuration(s); err == nil {
+			return formatDuration(d)
+		}
+		return s
+	})
+}
+
 // withCause is a store's public message and its cause: whoever runs a command on
 // the store's own machine is its operator.
 func withCause(e *latchkey.Error) string {
@@ -93,7 +122,7 @@ func withCause(e *latchkey.Error) string {
 	if text == "" {
 		text = string(e.Code)
 	}
-	if cause := e.Unwrap(); cause != nil {
+	if cause := e.Unwrap(); cause != nil && !errors.Is(cause, sqlite.ErrSchema) { // which the message says
 		text += ": " + strings.TrimPrefix(cause.Error(), "latchkey: ")
 	}
 	return text

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"net"
 	"net/http"
+	"strings"
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/server"
@@ -25,6 +27,38 @@ func (d *daemon) server() (*server.Server, error) {
 	}
 	cfg.Pages = pages
 	return server.New(cfg)
+}
+
+// metricsHandler serves the metrics. A demo's are guarded as all of it is: a page
+// elsewhere that has its own name point at this machine is refused by its Host, and
+// so is what a proxy passes on.
+func (d *daemon) metricsHandler(srv *server.Server) http.Handler {
+	next := srv.MetricsHandler()
+	if !d.s.demo {
+		return next
+	}
+	_, port, _ := net.SplitHostPort(d.metrics.Addr().String()) // it has one: it is bound
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host, given, err := net.SplitHostPort(r.Host)
+		if err != nil {
+			host, given = strings.Trim(r.Host, "[]"), "80"
+		}
+		if !loopback(host) || given != port || forwarded(r.Header) {
+			latchkey.WriteProblem(w, r, latchkey.NewError(latchkey.CodeMisdirected, "the demo answers at its own address only, without a proxy in between", nil))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// forwarded reports whether a proxy passed a request on.
+func forwarded(h http.Header) bool {
+	for name := range h {
+		if name == "Forwarded" || name == "X-Real-Ip" || strings.HasPrefix(name, "X-Forwarded") {
+			return true
+		}
+	}
+	return false
 }
 
 // pages are the sign-in page and the console, on one router.

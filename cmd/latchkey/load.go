@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,6 +31,7 @@ type sources struct {
 	flags map[string][]string // what the command line set
 	env   func(string) (string, bool)
 	file  map[string]given
+	bad   map[string]bool // what load did not understand
 }
 
 // find returns what was given for an option. An empty variable counts as not set:
@@ -49,9 +51,9 @@ func (src *sources) find(o *option) (given, bool) {
 }
 
 // load reads options into place. It returns every problem and which options were
-// given and understood.
+// given and understood. What was not has its default, so that checks see a value.
 func (src *sources) load(options []option) (set map[string]bool, problems []string) {
-	set = make(map[string]bool)
+	set, src.bad = make(map[string]bool), make(map[string]bool)
 	for i := range options {
 		o := &options[i]
 		g, ok := src.find(o)
@@ -63,11 +65,40 @@ func (src *sources) load(options []option) (set map[string]bool, problems []stri
 		}
 		if err := o.assign(g.values); err != nil {
 			problems = append(problems, g.origin+": "+err.Error())
+			if src.bad[o.name] = true; o.def != "" {
+				_ = o.assign([]string{o.def}) // the defaults are good
+			}
 			continue
 		}
 		set[o.name] = ok
 	}
 	return set, problems
+}
+
+// beyond drops problems that checks have found with options that were not
+// understood: what is wrong with those is said.
+func (src *sources) beyond(problems []string) []string {
+	return slices.DeleteFunc(problems, func(p string) bool { return src.bad[strings.TrimPrefix(flagIn(p), "--")] })
+}
+
+// flagIn is the flag that a problem begins with, "" when it does not.
+func flagIn(problem string) string {
+	if flag, _, ok := strings.Cut(problem, ": "); ok && strings.HasPrefix(flag, "--") {
+		return flag
+	}
+	return ""
+}
+
+// besides is the problems of more whose flags have none in first: two checks have
+// their own words for the same thing.
+func besides(first, more []string) (out []string) {
+	for _, p := range more {
+		flag := flagIn(p)
+		if flag == "" || !slices.ContainsFunc(first, func(f string) bool { return flagIn(f) == flag }) {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // relabel names the variable or the line of the file in problems that checks have
@@ -91,10 +122,7 @@ func (o *option) assign(values []string) error {
 		*list = values
 		return nil
 	}
-	if len(values) > 1 {
-		return errors.New("is given more than once")
-	}
-	text := values[0]
+	text := values[len(values)-1] // a script may add to flags that a wrapper has set
 	if len(o.allowed) > 0 && !slices.Contains(o.allowed, text) {
 		return fmt.Errorf("%s is none of %s", shown(text), strings.Join(o.allowed, ", "))
 	}
@@ -129,7 +157,7 @@ func (o *option) assign(values []string) error {
 func readConfig(path string, known []string) (map[string]given, []string) {
 	text, err := readSmall(path, maxConfigFile)
 	if err != nil {
-		return nil, []string{fmt.Sprintf("--config: file %s: %v", shown(path), err)}
+		return nil, []string{fmt.Sprintf("--config: file %s: %v", shownPath(path), err)}
 	}
 	return parseConfig(path, text, known)
 }
@@ -137,34 +165,49 @@ func readConfig(path string, known []string) (map[string]given, []string) {
 // parseConfig reads a configuration file's text: a YAML mapping from setting
 // names to scalars, or to lists of scalars for what is comma-separated on the
 // command line. It reports every unknown key, every key given twice and every value
-// of another kind, each with its line.
+// of another kind, each with its line, and a second document.
 func parseConfig(path, text string, known []string) (map[string]given, []string) {
-	var doc yaml.Node
-	if err := yaml.Unmarshal([]byte(text), &doc); err != nil {
+	where, _ := strconv.Unquote(shownPath(path))
+	where = oneLine(where)
+	var doc, more yaml.Node
+	decoder := yaml.NewDecoder(strings.NewReader(text))
+	err := decoder.Decode(&doc)
+	if errors.Is(err, io.EOF) {
+		return nil, nil // empty, or comments only
+	}
+	second := err == nil
+	if second {
+		err = decoder.Decode(&more)
+		second = err == nil
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
 		// The parser's message may repeat what stands in the file; its line is enough.
-		return nil, []string{fmt.Sprintf("%s: is not valid YAML%s", oneLine(path), yamlLine(err))}
+		return nil, []string{fmt.Sprintf("%s: is not valid YAML%s", where, yamlLine(err))}
+	}
+	if second {
+		return nil, []string{fmt.Sprintf("%s:%d: a second document begins here; put every setting into the first", where, max(more.Line, 1))}
 	}
 	if len(doc.Content) == 0 || doc.Content[0].Tag == "!!null" {
-		return nil, nil // empty, or comments only
+		return nil, nil
 	}
 	root := doc.Content[0]
 	if root.Kind != yaml.MappingNode {
-		return nil, []string{fmt.Sprintf("%s:%d: the file must be a list of KEY: VALUE lines", oneLine(path), root.Line)}
+		return nil, []string{fmt.Sprintf("%s:%d: the file must be a list of KEY: VALUE lines", where, root.Line)}
 	}
 	values := make(map[string]given)
 	var problems []string
 	for i := 0; i+1 < len(root.Content); i += 2 {
 		key, value := root.Content[i], root.Content[i+1]
-		origin := fmt.Sprintf("%s:%d: %s", oneLine(path), key.Line, oneLine(key.Value))
+		origin := fmt.Sprintf("%s:%d: %s", where, key.Line, oneLine(key.Value))
 		if key.Kind != yaml.ScalarNode || !slices.Contains(known, key.Value) {
-			problems = append(problems, fmt.Sprintf("%s:%d: unknown key %s%s", oneLine(path), key.Line, shown(key.Value), nearest(key.Value, known)))
+			problems = append(problems, fmt.Sprintf("%s:%d: unknown key %s%s", where, key.Line, shown(key.Value), nearest(key.Value, known)))
 			continue
 		}
 		if _, twice := values[key.Value]; twice {
 			problems = append(problems, origin+": is given twice")
 			continue
 		}
-		v, err := configValue(value)
+		v, err := configValue(value, slices.Contains(listSettings, key.Value))
 		if err != nil {
 			problems = append(problems, origin+": "+err.Error())
 			continue
@@ -174,9 +217,13 @@ func parseConfig(path, text string, known []string) (map[string]given, []string)
 	return values, problems
 }
 
-// configValue is the text of a value. Aliases are not followed: no setting needs
-// them, and nested ones can grow without bound.
-func configValue(n *yaml.Node) (string, error) {
+// configValue is the text of a value, which may be a list if lists says so. Aliases
+// are not followed: no setting needs them, and nested ones can grow without bound.
+func configValue(n *yaml.Node, lists bool) (string, error) {
+	wrong := errors.New("must be a plain value")
+	if lists {
+		wrong = errors.New("must be a plain value or a list of them")
+	}
 	switch n.Kind {
 	case yaml.ScalarNode:
 		if n.Tag == "!!null" {
@@ -184,6 +231,9 @@ func configValue(n *yaml.Node) (string, error) {
 		}
 		return n.Value, nil
 	case yaml.SequenceNode:
+		if !lists {
+			return "", wrong
+		}
 		var items []string
 		for _, item := range n.Content {
 			if item.Kind != yaml.ScalarNode || item.Tag == "!!null" || strings.Contains(item.Value, ",") {
@@ -196,7 +246,7 @@ func configValue(n *yaml.Node) (string, error) {
 		}
 		return strings.Join(items, ","), nil
 	}
-	return "", errors.New("must be a plain value or a list of them")
+	return "", wrong
 }
 
 // yamlLine takes the line number out of a YAML error.

@@ -105,7 +105,14 @@ cookie-name: "quoted: name"
 		"idel: 30m":                     `c.yaml:1: unknown key "idel"; did you mean idle?`,
 		"idle: 1h\nidle: 2h":            "c.yaml:2: idle: is given twice",
 		"idle:":                         "c.yaml:1: idle: has no value",
-		"idle: {a: b}":                  "c.yaml:1: idle: must be a plain value or a list",
+		"idle: {a: b}":                  "c.yaml:1: idle: must be a plain value",
+		"idle: [1h]":                    "c.yaml:1: idle: must be a plain value",
+		"trusted-proxies: {a: b}":       "must be a plain value or a list of them",
+		"idle: 1h\n---\nidle: 2h":       "c.yaml:2: a second document begins here",
+		"idle: 1h\n---\n: : hunter2":    "is not valid YAML",
+		"# none\n---\n---\nidle: 2h":    "a second document begins here",
+		keyA + ": 1h":                   `unknown key "[redacted]"`,
+		"x://u:hunter2@h: 1h":           `unknown key "x://u:redacted@h"`,
 		"trusted-proxies: [[a]]":        "plain values without commas",
 		"trusted-proxies: []":           "the list is empty",
 		"admin-key: [\"a,b\"]":          "plain values without commas",
@@ -158,7 +165,7 @@ func TestEveryProblemAtOnce(t *testing.T) {
 	}
 	text := errs.String()
 	for _, want := range []string{`unknown flag "--bogus"`, "--listen:", "--idle:", "--store: postgres is not supported by this build", "--limit:", "--admin-key:",
-		"--public-url:", "--prefix:", "--tls-cert:", "--preset:", "--keys:", `unexpected argument "extra"`, "LATCHKEY_PRIVACY:", "LATCHKEY_RETENTION:"} {
+		"--public-url:", "--prefix:", "--tls-cert:", "--preset:", "--keys:", "unexpected argument;", "LATCHKEY_PRIVACY:", "LATCHKEY_RETENTION:"} {
 		if n := strings.Count(text, want); n != 1 {
 			t.Errorf("%q is told %d times in\n%s", want, n, text)
 		}

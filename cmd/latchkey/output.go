@@ -99,6 +99,14 @@ func plural(n int, one, many string) string {
 	return fmt.Sprintf("%d %s", n, many)
 }
 
+// pluralOnly is a thing, or how many there are when it is not one.
+func pluralOnly(n int, thing string) string {
+	if n == 1 {
+		return thing
+	}
+	return fmt.Sprintf("%ss (%d)", thing, n)
+}
+
 // dash stands for an empty cell.
 func dash(s string) string {
 	if s == "" {

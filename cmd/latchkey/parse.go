@@ -96,7 +96,7 @@ func parseAdminKeys(s string) ([]adminKey, []error) {
 		case slices.ContainsFunc(keys, func(o adminKey) bool { return o.key == k.key }):
 			err = errors.New("is given twice")
 		case slices.ContainsFunc(keys, func(o adminKey) bool { return o.name == k.name }):
-			err = fmt.Errorf("has the name %s, which another key has", k.name)
+			err = fmt.Errorf("has the name %s, which another key has", shown(k.name))
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s %w", where, err))
@@ -149,7 +149,7 @@ func readAdminKeys(s string) ([]adminKey, []error) {
 	}
 	text, err := readSmall(path, maxAdminFile)
 	if err != nil {
-		return nil, []error{fmt.Errorf("file %s: %w", shown(path), err)}
+		return nil, []error{fmt.Errorf("file %s: %w", shownPath(path), err)}
 	}
 	return parseAdminKeys(text)
 }

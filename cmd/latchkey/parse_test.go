@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -112,6 +113,37 @@ func TestRedact(t *testing.T) {
 	}
 	if got := redact("postgres://user:pw@host:5432/db?sslmode=require"); got != "postgres://user:redacted@host:5432/db?sslmode=require" {
 		t.Errorf("a URL became %q", got)
+	}
+}
+
+// A wrong value is repeated when it is plainly no key, and never in full when it is long.
+func TestShown(t *testing.T) {
+	for text, want := range map[string]string{
+		"1x": `"1x"`, "": `""`, keyA: `"[redacted]"`, "x " + keyA: `"[redacted]"`, "ops:" + keyA: `"[redacted]"`, "canary-admin-key-canary": `"canary-admin-key-canary"`,
+		"canary.admin.key+0123456789": `"[redacted]"`, "eyJhbGciOiJI.eyJzdWIiOiIx.c2lnbmF0dXJl/x": `"[redacted]"`, "https://auth.example.com/x": `"https://auth.example.com/x"`,
+		"https://h/" + keyA: `"[redacted]"`, "auth.internal.example.com:x": `"auth.internal.example.com:x"`, "2001:db8:aaaa:bbbb::/129,10.0.0.1/8": `"2001:db8:aaaa:bbbb::/129,10.0.0.…"`,
+		"u:hunter2@h": `"u:[redacted]"`, "https://u:hunter2@h": `"https://u:redacted@h"`, "x/u:hunter2@h://": `"[redacted]"`, "https://a/u:hunter2@h": `"https://[redacted]"`,
+		"sqlite:u:hunter2@h": `"sqlite:[redacted]"`, "a\x1bb": `"a\x1bb"`, "lk_x": `"[redacted]"`,
+	} {
+		if got := shown(text); got != want {
+			t.Errorf("shown(%q) = %s, want %s", text, got, want)
+		}
+	}
+	long := "/var/lib/latchkey/a-long-name-of-a-folder-of-somebody/latchkey.db"
+	for text, want := range map[string]string{long: strconv.Quote(long), "latchkey.keys": `"latchkey.keys"`, keyA: `"[redacted]"`, "AbCd/" + keyA: `"[redacted]"`,
+		"/u:hunter2@h": `"[redacted]"`, "https://u:hunter2@h/k.pem": `"https://u:redacted@h/k.pem"`, "eyJhbGciOiJI.eyJ": `"[redacted]"`} {
+		if got := shownPath(text); got != want {
+			t.Errorf("shownPath(%q) = %s, want %s", text, got, want)
+		}
+	}
+}
+
+func TestInUnits(t *testing.T) {
+	for text, want := range map[string]string{"12000h0m0s is above the absolute limit of 24h0m0s": "500d is above the absolute limit of 24h",
+		"2h0m0s is not between 10ms and 1m0s": "2h is not between 10ms and 1m", "1h30m0.5s": "1h30m0.5s", "nothing 3s": "nothing 3s"} {
+		if got := inUnits(text); got != want {
+			t.Errorf("inUnits(%q) = %q, want %q", text, got, want)
+		}
 	}
 }
 

@@ -17,6 +17,11 @@ import (
 func run(ctx context.Context, args []string, in io.Reader, out, err io.Writer, env func(string) (string, bool)) int {
 	p := &program{args: args, in: in, out: out, err: err, env: env}
 	root := p.root()
+	args, bad := arrange(root, args)
+	if bad != nil {
+		return report(err, bad)
+	}
+	p.args = args
 	root.SetArgs(args)
 	root.SetIn(in)
 	root.SetOut(out)
@@ -33,24 +38,22 @@ func (p *program) asUsage(err error) error {
 	if _, ours := errors.AsType[*failure](err); ours {
 		return err
 	}
+	// Of what stands behind these words only a known flag's name may be repeated:
+	// the rest is as the user typed it.
 	text := err.Error()
-	for _, start := range []string{"unknown command", "flag needs an argument", "invalid argument", "unknown shorthand", "bad flag syntax"} {
+	for _, start := range []string{"flag needs an argument", "unknown flag", "unknown command", "invalid argument", "unknown shorthand flag", "bad flag syntax"} {
 		if strings.HasPrefix(text, start) {
-			first, _, _ := strings.Cut(text, "\n")
-			return &failure{status: exitUsage, problems: []string{redactWords(first)}, hint: "`latchkey help` lists the commands, `latchkey COMMAND --help` their flags"}
+			problem := start
+			if start == "flag needs an argument" {
+				problem, _, _ = strings.Cut(text, "\n")
+			}
+			return &failure{status: exitUsage, problems: []string{problem}, hint: usageHint}
 		}
 	}
 	return err
 }
 
-// redactWords hides words of a message that may hold a secret.
-func redactWords(s string) string {
-	words := strings.Split(s, " ")
-	for i, w := range words {
-		words[i] = redact(w)
-	}
-	return strings.Join(words, " ")
-}
+const usageHint = "`latchkey help` lists the commands, `latchkey COMMAND --help` their flags"
 
 const rootLong = `Latchkey issues, checks, renews and ends web sessions.
 
@@ -118,7 +121,7 @@ func groupRun(cmd *cobra.Command, args []string) error {
 	slices.Sort(names)
 	problem := fmt.Sprintf("%s needs a command: %s", cmd.CommandPath(), strings.Join(names, ", "))
 	if len(args) > 0 {
-		problem = fmt.Sprintf("unknown command %s for %s%s; it has %s", shown(args[0]), cmd.CommandPath(), nearest(args[0], names), strings.Join(names, ", "))
+		problem = fmt.Sprintf("unknown command%s for %s%s; it has %s", shownWord(args[0]), cmd.CommandPath(), nearest(args[0], names), strings.Join(names, ", "))
 	}
 	return &failure{status: exitUsage, problems: []string{problem}, hint: fmt.Sprintf("`%s --help` shows more", cmd.CommandPath())}
 }

@@ -111,7 +111,7 @@ func (d *daemon) serve(ctx context.Context) (err error) {
 	failed := make(chan error, 2)
 	d.start(d.listener, srv.Handler(), d.certificate, failed)
 	if d.metrics != nil {
-		d.start(d.metrics, srv.MetricsHandler(), nil, failed)
+		d.start(d.metrics, d.metricsHandler(srv), nil, failed)
 	}
 	d.announce()
 	select {
@@ -199,7 +199,10 @@ func listen(ctx context.Context, flag, address string) (net.Listener, error) {
 		if sys, ok := errors.AsType[*os.SyscallError](err); ok {
 			cause = sys.Err
 		}
-		return nil, failed("another daemon may be running; "+flag+" takes another address", "cannot listen on %s: %v", address, cause)
+		if dns, ok := errors.AsType[*net.DNSError](err); ok {
+			cause = errors.New(dns.Err) // without the name
+		}
+		return nil, failed("another daemon may be running; "+flag+" takes another address", "cannot listen on %s: %v", shown(address), cause)
 	}
 	return l, nil
 }

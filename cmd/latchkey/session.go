@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/user"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -64,7 +65,7 @@ func (p *program) withManager(ctx context.Context, s *settings, keys bool, f fun
 // issueFlags are what `session issue` is told about the session.
 type issueFlags struct {
 	subject, provider, email, name, assurance, authTime, sid, ip, userAgent, data string
-	roles, methods                                                                []string
+	role, roles, method, methods                                                  []string
 	ttl, idle                                                                     time.Duration
 	json                                                                          bool
 }
@@ -75,8 +76,10 @@ func (f *issueFlags) options() []option {
 		{name: "provider", kind: "id", def: "api", into: &f.provider, local: true, help: "who vouches for the subject"},
 		{name: "email", kind: "address", into: &f.email, local: true, help: "e-mail address"},
 		{name: "name", kind: "name", into: &f.name, local: true, help: "name to show"},
-		{name: "role", kind: "role", into: &f.roles, local: true, help: "a role; may be repeated"},
-		{name: "method", kind: "amr", into: &f.methods, local: true, help: "an authentication method (RFC 8176), such as pwd; may be repeated"},
+		{name: "role", kind: "role", into: &f.role, local: true, help: "a role; may be repeated"},
+		{name: "roles", kind: "roles", into: &f.roles, local: true, help: "roles, comma-separated"},
+		{name: "method", kind: "amr", into: &f.method, local: true, help: "an authentication method (RFC 8176), such as pwd; may be repeated"},
+		{name: "methods", kind: "amrs", into: &f.methods, local: true, help: "authentication methods, comma-separated"},
 		{name: "assurance", kind: "acr", into: &f.assurance, local: true, help: "authentication context class, such as aal2"},
 		{name: "auth-time", kind: "time", into: &f.authTime, local: true, help: "when the user authenticated (RFC 3339; default: now)"},
 		{name: "sid", kind: "id", into: &f.sid, local: true, help: "the provider's own session"},
@@ -89,14 +92,32 @@ func (f *issueFlags) options() []option {
 	}
 }
 
+// joined is the values of a flag for one and those of its comma-separated sister.
+func joined(one, lists []string) []string {
+	all := slices.Clone(one)
+	for _, list := range lists {
+		for item := range strings.SplitSeq(list, ",") {
+			all = append(all, strings.TrimSpace(item))
+		}
+	}
+	return all
+}
+
 // signIn is the session that the flags describe, with everything wrong with them
-// that the library does not see.
-func (f *issueFlags) signIn(set map[string]bool) (in latchkey.SignIn, problems []string) {
-	in = latchkey.SignIn{Provider: f.provider, Subject: f.subject, Email: f.email, Name: f.name, Roles: f.roles, Methods: f.methods,
+// that the library does not see, or has other words for. idle and absolute are
+// the limits configured.
+func (f *issueFlags) signIn(set map[string]bool, idle, absolute time.Duration) (in latchkey.SignIn, problems []string) {
+	in = latchkey.SignIn{Provider: f.provider, Subject: f.subject, Email: f.email, Name: f.name, Roles: joined(f.role, f.roles), Methods: joined(f.method, f.methods),
 		Assurance: f.assurance, SID: f.sid, IP: f.ip, UserAgent: f.userAgent, Lifetime: f.ttl, Idle: f.idle, By: actor()}
-	for _, name := range []string{"ttl", "session-idle"} {
-		if d := map[string]time.Duration{"ttl": f.ttl, "session-idle": f.idle}[name]; set[name] && d == 0 {
-			problems = append(problems, "--"+name+": must be 1s or more")
+	for _, l := range []struct {
+		name, most string
+		d, limit   time.Duration
+	}{{"ttl", "absolute", f.ttl, absolute}, {"session-idle", "idle", f.idle, idle}} {
+		switch {
+		case set[l.name] && l.d < time.Second:
+			problems = append(problems, "--"+l.name+": must be 1s or more")
+		case l.d > l.limit:
+			problems = append(problems, fmt.Sprintf("--%s: %s is above the %s limit of %s", l.name, formatDuration(l.d), l.most, formatDuration(l.limit)))
 		}
 	}
 	if f.provider == "" {
@@ -129,14 +150,15 @@ printed again. Without --json, standard output holds the token alone.`,
   latchkey session issue --subject alice --provider corp --role admin --ttl 15m --json`,
 		settings: append([]string{"config", "store", "keys", "demo", "listen"}, policyOptions...), own: f.options(),
 		check: func([]string) (problems []string) {
-			in, problems = f.signIn(s.given)
+			idle, absolute := s.limits()
+			in, problems = f.signIn(s.given, idle, absolute)
 			problems = append(problems, s.checkStore()...)
 			problems = append(problems, s.checkPublic()...)
 			bad := s.trial(func(m *latchkey.Manager) error {
 				_, err := m.Issue(context.Background(), in)
 				return err
 			})
-			return append(append(problems, bad...), s.checkKeys(false)...)
+			return append(append(problems, besides(problems, bad)...), s.checkKeys(false)...)
 		},
 		do: func(ctx context.Context, _ []string) error {
 			return p.withManager(ctx, s, true, func(m *latchkey.Manager, _ latchkey.Store) error {
@@ -164,7 +186,7 @@ func parseID(args []string, into *latchkey.ID) []string {
 	}
 	id, err := latchkey.ParseID(args[0])
 	if err != nil {
-		return []string{"ID: " + shown(args[0]) + ": " + err.Error()}
+		return []string{"ID: " + err.Error()}
 	}
 	*into = id
 	return nil

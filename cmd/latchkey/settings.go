@@ -105,6 +105,9 @@ func (s *settings) options() []option {
 	}
 }
 
+// listSettings are comma-separated, so the configuration file may have them as lists.
+var listSettings = []string{"admin-key", "trusted-proxies"}
+
 // Groups of settings that several commands share.
 var (
 	storeOptions  = []string{"config", "store", "demo"}

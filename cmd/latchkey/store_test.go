@@ -37,7 +37,7 @@ func alter(t *testing.T, path string, statements ...string) *zsqlite.Conn {
 	return c
 }
 
-// A store of another schema is one clear line and status 1 for every command, the
+// A store of another schema is one clear line and status 4 for every command, the
 // daemon included, and stays as it is.
 func TestOtherSchema(t *testing.T) {
 	for _, c := range []struct{ name, change, want string }{
@@ -61,12 +61,18 @@ func TestOtherSchema(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, args := range [][]string{{"session", "list"}, {"session", "issue", "--subject", "a"}, {"audit"}, {"serve", "--listen", "127.0.0.1:0"}} {
-				text := runs(1, args...)
+				text := runs(4, args...)
 				if !strings.Contains(text, c.want) || strings.Count(text, "\n") != 1 {
 					t.Errorf("latchkey %v says %q", args, text)
 				}
 			}
-			if c.name == "older" && !strings.Contains(runs(1, "session", "list"), "run `latchkey migrate`") {
+			if text := runs(4, "doctor"); !strings.Contains(text, "failed") {
+				t.Errorf("the doctor says %q", text)
+			}
+			if c.name == "newer" && !strings.Contains(runs(4, "migrate"), c.want) {
+				t.Error("migrate does not say what is wrong")
+			}
+			if c.name == "older" && !strings.Contains(runs(4, "session", "list"), "run `latchkey migrate`") {
 				t.Error("nothing says how to go on")
 			}
 		})
@@ -92,6 +98,23 @@ func TestStopDespiteLock(t *testing.T) {
 	p.stop()
 	if resp, err := http.ReadResponse(bufio.NewReader(conn), nil); err == nil && resp.StatusCode == 201 {
 		t.Error("a session was acknowledged that could not be written")
+	}
+}
+
+// A command gives up on a locked store after 5 s altogether, though it waits when
+// it opens the store and again for the change.
+func TestCommandDespiteLock(t *testing.T) {
+	dir := prepare(t)
+	path := filepath.Join(dir, "latchkey.db")
+	alter(t, path, "BEGIN IMMEDIATE")
+	var out, errs bytes.Buffer
+	began := time.Now()
+	status := run(t.Context(), []string{"session", "revoke", "--all", "--store", "sqlite:" + path}, strings.NewReader(""), &out, &errs, env())
+	if took := time.Since(began); took > 8*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	if status != exitUnavailable || !strings.Contains(errs.String(), "another program holds the database locked") {
+		t.Errorf("status %d, %q", status, errs.String())
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/store/memory"
@@ -42,16 +43,34 @@ func (s *settings) checkStore() []string {
 		return []string{fmt.Sprintf("--store: %s is not supported by this build; give sqlite:PATH or memory:", scheme)}
 	case scheme == "memory" && rest != "":
 		return []string{"--store: nothing follows memory:"}
-	case scheme == "sqlite" && (rest == "" || strings.ContainsRune(rest, 0)):
+	case scheme == "sqlite" && rest == "":
 		return []string{"--store: sqlite: needs the path of a file, such as sqlite:latchkey.db"}
+	case scheme == "sqlite" && !plainPath(rest):
+		return []string{"--store: sqlite: takes a plain file path, such as sqlite:/var/lib/latchkey/latchkey.db: no //host, ?, # or %41 as in a URL"}
 	}
 	return nil
+}
+
+// plainPath reports whether what follows sqlite: is a path that nobody could mean
+// as a URL: which of the two was meant would decide which file is made.
+func plainPath(s string) bool {
+	for i := range len(s) {
+		hex := func(at int) bool { return at < len(s) && strings.IndexByte("0123456789abcdefABCDEF", s[at]) >= 0 }
+		if s[i] < ' ' || s[i] == 0x7f || s[i] == '%' && hex(i+1) && hex(i+2) {
+			return false
+		}
+	}
+	return !strings.HasPrefix(s, "//") && !strings.HasPrefix(s, "file:") && !strings.ContainsAny(s, "?#") && !strings.Contains(s, "://") && !hasLogin(s)
 }
 
 // errOneProcess refuses a store in memory to commands that are done in an instant.
 func errOneProcess() error {
 	return usage("--store: memory: lives inside one daemon; ask that daemon by its HTTP API, or use sqlite:PATH")
 }
+
+// commandWait is how long a command waits for a lock that another process holds,
+// once when it opens the store and once for what it changes there: 5 s together.
+const commandWait = 2500 * time.Millisecond
 
 // openExisting opens the store for a command: it must be there, and its schema
 // must be this program's. Nothing is made or migrated.
@@ -60,7 +79,7 @@ func openExisting(s *settings) (latchkey.Store, error) {
 	if scheme == "memory" {
 		return nil, errOneProcess()
 	}
-	return openSQLite(sqlite.Config{Path: path, MustExist: true})
+	return openSQLite(sqlite.Config{Path: path, MustExist: true, Wait: commandWait})
 }
 
 // openServe opens the store for the daemon. Where there is none it is made, and
@@ -77,17 +96,13 @@ func openServe(s *settings, clock latchkey.Clock) (latchkey.Store, error) {
 	return openSQLite(cfg)
 }
 
-// openSQLite opens a database. One of another schema is no outage: it is there,
-// and waiting does not help.
+// openSQLite keeps a nil *sqlite.Store out of the interface.
 func openSQLite(cfg sqlite.Config) (latchkey.Store, error) {
 	store, err := sqlite.Open(cfg)
-	if err == nil {
-		return store, nil
+	if err != nil {
+		return nil, err
 	}
-	if text := err.Error(); strings.Contains(text, ": has schema ") {
-		return nil, failed("", "%s", text)
-	}
-	return nil, err
+	return store, nil
 }
 
 // storeIsAbsent reports whether opening the store would make it.
@@ -111,9 +126,9 @@ func checkMark(ctx context.Context, s *settings, store latchkey.Store) error {
 	case err != nil:
 		return err
 	case s.demo && name != demoMark:
-		return usage(fmt.Sprintf("--demo: the store %s was not made by a demo, and a demo lets anybody sign in; leave --store out", shown(s.store)))
+		return usage(fmt.Sprintf("--demo: the store %s was not made by a demo, and a demo lets anybody sign in; leave --store out", shownPath(s.store)))
 	case !s.demo && name == demoMark:
-		return usage(fmt.Sprintf("--store: %s was made by a demo, where anybody could sign in; choose another store, or serve it with --demo", shown(s.store)))
+		return usage(fmt.Sprintf("--store: %s was made by a demo, where anybody could sign in; choose another store, or serve it with --demo", shownPath(s.store)))
 	}
 	return nil
 }
