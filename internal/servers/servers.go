@@ -90,10 +90,19 @@ func (s *Server) signal(t TB, sig syscall.Signal) {
 	if s.run == nil {
 		t.Fatalf("%s is not running", s.name)
 	}
-	// The group: PostgreSQL is one process for each connection and some more.
-	if err := syscall.Kill(-s.run.pid, sig); err != nil {
-		t.Fatalf("%s: %v", s.name, err)
+	s.run.signal(sig)
+}
+
+// signal reaches the process and its children, and returns who those are. The
+// process is halted first, so that none is born meanwhile.
+func (p *process) signal(sig syscall.Signal) []int {
+	_ = syscall.Kill(p.pid, syscall.SIGSTOP) // gone already is as good, here and below
+	family := children(p.pid)
+	for _, pid := range family {
+		_ = syscall.Kill(pid, sig)
 	}
+	_ = syscall.Kill(p.pid, sig)
+	return family
 }
 
 func (s *Server) end(t TB, sig syscall.Signal) {
@@ -103,11 +112,13 @@ func (s *Server) end(t TB, sig syscall.Signal) {
 	if s.run == nil {
 		return
 	}
-	target := s.run.pid
+	family := children(s.run.pid)
 	if sig == syscall.SIGKILL {
-		target = -target
+		family = s.run.signal(sig)
+	} else {
+		_ = syscall.Kill(s.run.pid, sig)
 	}
-	_ = syscall.Kill(target, sig) // gone already is as good
+	deadline := time.Now().Add(patience)
 	select {
 	case <-s.run.exited:
 	case <-time.After(patience):
@@ -115,9 +126,10 @@ func (s *Server) end(t TB, sig syscall.Signal) {
 	}
 	// Children that outlive their parent by a moment still hold the port and, in
 	// PostgreSQL, the shared memory.
-	deadline := time.Now().Add(patience)
-	for syscall.Kill(-s.run.pid, 0) == nil && time.Now().Before(deadline) {
-		time.Sleep(5 * time.Millisecond)
+	for _, pid := range family {
+		for !gone(pid) && time.Now().Before(deadline) {
+			time.Sleep(time.Millisecond)
+		}
 	}
 	s.run = nil
 }
@@ -162,7 +174,7 @@ func (s *Server) start() error {
 		case <-run.exited:
 			return fmt.Errorf("%s %w:\n%s", s.name, errEnded, run.output.String())
 		case <-ctx.Done():
-			_ = syscall.Kill(-run.pid, syscall.SIGKILL)
+			run.signal(syscall.SIGKILL)
 			return fmt.Errorf("%s does not answer:\n%s", s.name, run.output.String())
 		case <-time.After(10 * time.Millisecond):
 		}
