@@ -105,7 +105,7 @@ func (s *settings) checkPublic() (problems []string) {
 		flag = "--demo"
 	}
 	u := s.publicOr("")
-	if u == nil {
+	if host, _, _ := splitListen(s.listen); u == nil || s.demo && s.publicURL == "" && !loopback(host) {
 		return nil // --listen is wrong, and that is said
 	}
 	if u.Scheme != "http" || !loopback(u.Hostname()) {

@@ -56,7 +56,7 @@ that ASVS 7.1.1 and 7.1.2 ask for. The status is 0 whatever it says.`,
 		settings: append([]string{"config", "demo", "listen", "admin-key", "staleness", "serve-stale", "retention", "tls-cert"}, policyOptions...),
 		own:      []option{jsonOption(&asJSON)},
 		check: func([]string) []string {
-			problems := append(s.checkListen("--listen", s.listen), s.checkPublic()...)
+			problems := slices.Concat(s.checkListen("--listen", s.listen), s.checkDemo(), s.checkPublic())
 			problems = append(problems, s.checkPolicy()...)
 			problems = append(problems, s.checkCache()...)
 			return append(problems, s.checkAdmin()...)

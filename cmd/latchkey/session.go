@@ -153,6 +153,7 @@ printed again. Without --json, standard output holds the token alone.`,
 			idle, absolute := s.limits()
 			in, problems = f.signIn(s.given, idle, absolute)
 			problems = append(problems, s.checkStore()...)
+			problems = append(problems, s.checkDemo()...)
 			problems = append(problems, s.checkPublic()...)
 			bad := s.trial(func(m *latchkey.Manager) error {
 				_, err := m.Issue(context.Background(), in)
