@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/latchkey-go/latchkey/internal/servers"
 	"github.com/latchkey-go/latchkey/lock"
 )
@@ -262,4 +264,26 @@ func TestServerSilent(t *testing.T) {
 		_, err = far.Acquire(t.Context(), t.Name(), lock.Options{Wait: 100 * time.Millisecond})
 		wantErr(t, err, lock.ErrUnavailable)
 	})
+}
+
+// Whatever way a lock ends, nothing of it goes on running.
+func TestNothingLeft(t *testing.T) {
+	for _, kind := range []string{"redis", "postgres"} {
+		t.Run(kind, func(t *testing.T) {
+			before := goleak.IgnoreCurrent()
+			addr := map[string]string{"redis": redis.Addr, "postgres": postgres.Addr}[kind]
+			k, closeClient, err := open(kind, addr, options{notify: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			released := mustAcquire(t, k, t.Name(), lock.Options{})
+			_, err = k.Acquire(t.Context(), t.Name(), lock.Options{Wait: 50 * time.Millisecond})
+			wantErr(t, err, lock.ErrTimeout)
+			isNil(t, released.Release(t.Context()))
+			l := mustAcquire(t, k, t.Name(), lock.Options{TTL: 200 * time.Millisecond, MaxHold: 200 * time.Millisecond})
+			<-l.Lost() // and nobody releases it
+			closeClient()
+			goleak.VerifyNone(t, before)
+		})
+	}
 }

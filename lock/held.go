@@ -196,9 +196,9 @@ var errTaken = errors.New("the server does not know this holder any more")
 //
 // Errors: ErrLost when the lock was lost before (what was done under it may have
 // overlapped with another's work); ErrNotHeld when it was released before;
-// ErrUnavailable when the server gave no answer by the end of the lease or of ctx:
-// the lock is then free, at the latest, when TTL has passed since the last renewal,
-// and Release may be called again to free it sooner.
+// ErrUnavailable when the server gave no answer in three tries, or by the end of the
+// lease or of ctx: the lock is then free, at the latest, when TTL has passed since the
+// last renewal, and Release may be called again to free it sooner.
 func (l *Lock) Release(ctx context.Context) error {
 	l.releasing.Lock()
 	defer l.releasing.Unlock()
@@ -227,19 +227,28 @@ func (l *Lock) Release(ctx context.Context) error {
 	case <-l.renewed:
 	case <-ctx.Done():
 	}
-	held, err := l.locker.backend.release(ctx, l.name, l.owner)
-	switch {
-	case err != nil:
-		return failed(ErrUnavailable, l.name, err)
-	case held || again: // not held, again: the release whose answer was lost did it
-		l.setState(stateFree)
-		return nil
+	for try := 0; ; try++ {
+		held, err := l.locker.backend.release(ctx, l.name, l.owner)
+		if err != nil {
+			if try < releaseTries-1 && !pauseFor(ctx, l.locker.backOff.pause(try), nil, nil) {
+				again = true
+				continue
+			}
+			return failed(ErrUnavailable, l.name, err)
+		}
+		if held || again { // not held, again: the release whose answer was lost did it
+			l.setState(stateFree)
+			return nil
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.loseLocked(errTaken)
+		return l.err
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.loseLocked(errTaken)
-	return l.err
 }
+
+// releaseTries: the first may meet a connection that died unnoticed.
+const releaseTries = 3
 
 func (l *Lock) setState(s state) {
 	l.mu.Lock()
