@@ -84,6 +84,7 @@ func (p *program) root() *cobra.Command {
 		p.policyCommand(),
 		p.doctorCommand(),
 		p.migrateCommand(),
+		p.group("compat", "Work with other systems' sessions", p.compatCommands),
 		p.completionCommand(),
 		p.versionCommand(),
 	)

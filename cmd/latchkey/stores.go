@@ -25,9 +25,13 @@ type marker interface {
 var schemes = map[string]bool{"memory": true, "sqlite": true, "postgres": false, "postgresql": false, "mysql": false,
 	"redis": false, "rediss": false, "redis+sentinel": false, "redis+cluster": false}
 
-// storeScheme returns the kind of store and where it is.
+// storeScheme returns the kind of store and where it is. sqlite:///var/x.db, a URL
+// with no host, means the same file as sqlite:/var/x.db.
 func (s *settings) storeScheme() (scheme, rest string) {
 	scheme, rest, _ = strings.Cut(s.store, ":")
+	if scheme == "sqlite" && strings.HasPrefix(rest, "///") {
+		rest = rest[len("//"):]
+	}
 	return scheme, rest
 }
 
