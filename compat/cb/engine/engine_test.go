@@ -1,0 +1,144 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"zombiezen.com/go/sqlite/sqlitex"
+
+	"github.com/latchkey-go/latchkey/compat/cb/engine"
+	"github.com/latchkey-go/latchkey/internal/servers"
+)
+
+var postgres *servers.Server
+
+func TestMain(m *testing.M) {
+	os.Exit(servers.Main(m, func(t servers.TB) { postgres = servers.StartPostgres(t) }))
+}
+
+func eachEngine(t *testing.T, test func(t *testing.T, db *engine.DB)) {
+	t.Run("sqlite", func(t *testing.T) {
+		pool, err := sqlitex.NewPool(filepath.Join(t.TempDir(), "test.db"), sqlitex.PoolOptions{PoolSize: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer pool.Close()
+		test(t, engine.SQLite(pool))
+	})
+	t.Run("postgres", func(t *testing.T) {
+		pool, err := pgxpool.New(t.Context(), postgres.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer pool.Close()
+		test(t, engine.PostgreSQL(pool))
+	})
+}
+
+func TestValues(t *testing.T) {
+	eachEngine(t, func(t *testing.T, db *engine.DB) {
+		ctx := t.Context()
+		if _, err := db.Exec(ctx, "CREATE TABLE v (i INTEGER, r REAL, t TEXT, b BOOLEAN, n TEXT)"); err != nil {
+			t.Fatal(err)
+		}
+		in := []engine.Value{engine.IntValue(-7), engine.RealValue(0.5), engine.TextValue("Zoë $1 \"\\"), engine.BoolValue(true), engine.NullValue()}
+		if n, err := db.Exec(ctx, "INSERT INTO v VALUES (?1, ?2, ?3, ?4, ?5)", in...); n != 1 || err != nil {
+			t.Fatal(n, err)
+		}
+		rows := 0
+		err := db.Query(ctx, "SELECT * FROM v WHERE i = ?1 AND t = ?2", []engine.Value{in[0], in[2]}, func(r *engine.Row) error {
+			rows++
+			for i, name := range []string{"i", "R", "T", "b", "n"} {
+				got, ok := r.Get(name)
+				want := in[i]
+				if name == "b" && !db.IsPostgreSQL() {
+					want = engine.IntValue(1)
+				}
+				if !ok || got != want {
+					t.Errorf("%s: %v %v", name, got, ok)
+				}
+			}
+			if _, ok := r.Get("absent"); ok || len(r.Names()) != 5 {
+				t.Error(r.Names())
+			}
+			return nil
+		})
+		if rows != 1 || err != nil {
+			t.Error(rows, err)
+		}
+		own := errors.New("own")
+		if err := db.Query(ctx, "SELECT 1 AS one", nil, func(*engine.Row) error { return own }); !errors.Is(err, own) {
+			t.Error(err)
+		}
+		returned := int64(0)
+		if err := db.Query(ctx, "UPDATE v SET i = i + 1 RETURNING i", nil, func(r *engine.Row) error {
+			v, _ := r.Get("i")
+			returned, _ = v.Int()
+			return nil
+		}); err != nil || returned != -6 {
+			t.Error(returned, err)
+		}
+	})
+}
+
+func TestFailures(t *testing.T) {
+	eachEngine(t, func(t *testing.T, db *engine.DB) {
+		ctx := t.Context()
+		none := func(*engine.Row) error { return nil }
+		if err := db.Query(ctx, "SELECT * FROM absent", nil, none); err == nil || !strings.Contains(err.Error(), "absent") {
+			t.Error(err)
+		}
+		if _, err := db.Exec(ctx, "CREATE TABLE u (x INTEGER UNIQUE)"); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 2 { // the connection is usable after a failed step
+			if _, err := db.Exec(ctx, "INSERT INTO u VALUES (1)"); (err == nil) != (i == 0) {
+				t.Error(err)
+			}
+		}
+		ended, cancel := context.WithCancel(ctx)
+		cancel()
+		if _, err := db.Exec(ended, "INSERT INTO u VALUES (2)"); err == nil {
+			t.Error("run in an ended context")
+		}
+		big := engine.TextValue(strings.Repeat("x", engine.MaxText+1))
+		err := db.Query(ctx, "SELECT CAST(?1 AS text) AS big", []engine.Value{big}, func(r *engine.Row) error {
+			if v, _ := r.Get("big"); v.Kind() != engine.Other {
+				t.Error("read:", v.Kind())
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	if err := (*engine.DB)(nil).Query(t.Context(), "SELECT 1", nil, nil); err == nil {
+		t.Error("no database, and no error")
+	}
+	if _, err := (*engine.DB)(nil).Exec(t.Context(), "SELECT 1"); err == nil {
+		t.Error("no database, and no error")
+	}
+}
+
+func FuzzParseRow(f *testing.F) {
+	f.Add(`{"id":1,"value":"s:x","created":"2026-01-02T03:04:05.6","expires":null,"n":1.5,"b":true,"j":{"a":[]}}`)
+	f.Add(`{"n":1e999,"m":123456789012345678901234567890,"s":"\ud800"}`)
+	f.Fuzz(func(t *testing.T, text string) {
+		row, err := engine.ParseRow(text)
+		if err != nil {
+			return
+		}
+		for _, name := range row.Names() {
+			v, ok := row.Get(name)
+			s, isText := v.Text()
+			if !ok || isText && len(s) > engine.MaxText {
+				t.Fatalf("%q", name)
+			}
+		}
+	})
+}
