@@ -11,6 +11,7 @@ import (
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/audit"
+	"github.com/latchkey-go/latchkey/store/internal/fanout"
 )
 
 // The interfaces that a Store implements.
@@ -57,7 +58,7 @@ type Store struct {
 	raises     []raise // how generation 1, 2, … ended; the present one is len(raises)+1
 	trail      []audit.Event
 	seq        uint64
-	followers  map[*follower]struct{}
+	hub        fanout.Hub // published to with the lock held
 }
 
 // row is a session. Its record is changed under the store's lock only, and
@@ -85,7 +86,7 @@ func New(cfg Config) (*Store, error) {
 	}
 	s := &Store{clock: cfg.Clock, maxAudit: cfg.MaxAudit, rows: make(map[latchkey.ID]*row),
 		identities: make(map[string]map[string]*order), sids: make(map[sid]map[latchkey.ID]*row),
-		marks: make(map[mark]time.Time), sweepMarks: minMarks, followers: make(map[*follower]struct{})}
+		marks: make(map[mark]time.Time), sweepMarks: minMarks}
 	if s.clock == nil {
 		s.clock = latchkey.SystemClock()
 	}
@@ -160,9 +161,9 @@ func (s *Store) change(ctx context.Context, f func(now time.Time, b *latchkey.Ba
 		s.mu.Unlock()
 		return err
 	}
-	waits := s.publish(b)
+	claims := s.hub.Publish(b, 0)
 	s.mu.Unlock()
-	return await(ctx, waits)
+	return claims.Await(ctx)
 }
 
 // Get implements latchkey.Store.
@@ -184,9 +185,7 @@ func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
-	for f := range s.followers {
-		f.end(unavailable(errClosed))
-	}
+	s.hub.End(unavailable(errClosed))
 	s.rows, s.all, s.identities, s.sids, s.marks, s.trail = nil, order{}, nil, nil, nil, nil
 	return nil
 }
