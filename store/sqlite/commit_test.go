@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -48,7 +49,8 @@ func TestUnconfirmedCommit(t *testing.T) {
 	s := mustOpen(t, Config{Path: newPath(t)})
 	id, next := add(t, s, "ann"), add(t, s, "bob")
 	w := watch(t, s, 20*time.Millisecond)
-	release := holdPolls(t, s) // so that the poll cannot make up for it yet
+	release := sync.OnceFunc(holdPolls(t, s)) // so that the poll cannot make up for it yet
+	defer release()
 	var ran atomic.Int32
 	revokeUnconfirmed(t, s, id, func(*tx) (int, error) { ran.Add(1); return 0, nil })
 	if n := ran.Load(); n != 1 {
