@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -184,7 +185,8 @@ func TestShell(t *testing.T) {
 	}
 	// What the shell changes by hand is seen at once.
 	id := add(t, s, "bob")
-	if out, err := exec.Command(shell, path, "UPDATE session SET revoked_at=1, revoked_by='shell', revoked_reason='' WHERE id=(SELECT max(id) FROM session)").CombinedOutput(); err != nil {
+	script = fmt.Sprintf("UPDATE session SET revoked_at=1, revoked_by='shell', revoked_reason='' WHERE id=x'%x'", id[:])
+	if out, err := exec.Command(shell, path, script).CombinedOutput(); err != nil {
 		t.Fatalf("sqlite3: %v: %s", err, out)
 	}
 	if get(t, s, id).RevokedBy != "shell" {
