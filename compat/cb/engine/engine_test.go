@@ -86,6 +86,43 @@ func TestValues(t *testing.T) {
 	})
 }
 
+// The table's owner may change it at any time.
+func TestChangedTable(t *testing.T) {
+	eachEngine(t, func(t *testing.T, db *engine.DB) {
+		ctx := t.Context()
+		read := func() (names string) {
+			t.Helper()
+			if err := db.Query(ctx, "SELECT * FROM c", nil, func(r *engine.Row) error {
+				for _, n := range r.Names() {
+					v, _ := r.Get(n)
+					text, _ := v.Text()
+					names += n + "=" + text + " "
+				}
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+			return names
+		}
+		for _, c := range []struct{ statement, want string }{
+			{"CREATE TABLE c (x TEXT, y TEXT, z TEXT)", ""},
+			{"INSERT INTO c VALUES ('1', '2', '3')", "x=1 y=2 z=3 "},
+			{"ALTER TABLE c DROP COLUMN y", "x=1 z=3 "},
+			{"ALTER TABLE c ADD COLUMN y TEXT", "x=1 z=3 y= "},
+			{"ALTER TABLE c RENAME COLUMN x TO w", "w=1 z=3 y= "},
+		} {
+			if _, err := db.Exec(ctx, c.statement); err != nil {
+				t.Fatal(err)
+			}
+			for range 3 { // of the pool's connections
+				if got := read(); got != c.want {
+					t.Errorf("%s: %s", c.statement, got)
+				}
+			}
+		}
+	})
+}
+
 func TestFailures(t *testing.T) {
 	eachEngine(t, func(t *testing.T, db *engine.DB) {
 		ctx := t.Context()

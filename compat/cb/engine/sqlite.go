@@ -16,7 +16,7 @@ func SQLite[C sqliteConn[S], S sqliteStmt[T], T ~int](pool interface {
 }
 
 type sqliteConn[S any] interface {
-	Prepare(statement string) (S, error)
+	PrepareTransient(statement string) (stmt S, trailingBytes int, err error)
 	Changes() int
 }
 
@@ -24,8 +24,7 @@ type sqliteStmt[T ~int] interface {
 	sqliteBinder
 	sqliteColumns[T]
 	Step() (bool, error)
-	Reset() error
-	ClearBindings() error
+	Finalize() error
 }
 
 type sqliteBinder interface {
@@ -80,36 +79,65 @@ func (p sqliteRunner[C, S, T]) exec(ctx context.Context, statement string, args 
 	return int64(conn.Changes()), nil
 }
 
-// rows runs a statement to its end. The statement is reset whatever happens: the pool
-// takes no connection back that has one running.
+// rows runs a statement to its end.
 func (p sqliteRunner[C, S, T]) rows(conn C, statement string, args []Value, each func(*Row) error) (err error) {
-	stmt, err := conn.Prepare(statement)
+	stmt, err := prepare[C, S, T](conn, statement)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, clean[S, T](stmt, err != nil)) }()
+	// The error of the last step, which Finalize repeats, is known.
+	defer func() {
+		if end := stmt.Finalize(); err == nil {
+			err = end
+		}
+	}()
 	for i, v := range args {
 		bind(stmt, i+1, v)
 	}
+	var names []string
 	for {
 		more, err := stmt.Step()
 		if err != nil || !more {
 			return err
 		}
-		row := sqliteRow[S, T](stmt)
+		if names == nil {
+			if names, err = columnNames[C, S, T](conn, statement); err != nil {
+				return err
+			}
+		}
+		row := Row{names, sqliteValues[S, T](stmt)}
+		if len(row.values) != len(names) {
+			return errors.New("engine: the columns changed in the middle of a statement")
+		}
 		if err := each(&row); err != nil {
 			return err
 		}
 	}
 }
 
-// clean resets a statement. Reset repeats the error of the last step, which is known.
-func clean[S sqliteStmt[T], T ~int](stmt S, failed bool) error {
-	err := stmt.Reset()
-	if failed {
-		err = nil
+func prepare[C sqliteConn[S], S sqliteStmt[T], T ~int](conn C, statement string) (S, error) {
+	stmt, trailing, err := conn.PrepareTransient(statement)
+	if err == nil && trailing != 0 {
+		err = errors.Join(errors.New("engine: more than one statement"), stmt.Finalize())
 	}
-	return errors.Join(err, stmt.ClearBindings())
+	return stmt, err
+}
+
+// columnNames returns the names of the columns of a statement that has a row. The
+// driver keeps the names that a statement was prepared with, and SQLite prepares it
+// again at its first step when another connection has changed the table, so that
+// SELECT * would bring values under other columns' names. Once it runs, the table
+// cannot change, and a second statement has the names that hold.
+func columnNames[C sqliteConn[S], S sqliteStmt[T], T ~int](conn C, statement string) ([]string, error) {
+	stmt, err := prepare[C, S, T](conn, statement)
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, stmt.ColumnCount())
+	for i := range names {
+		names[i] = stmt.ColumnName(i)
+	}
+	return names, stmt.Finalize()
 }
 
 func bind(stmt sqliteBinder, param int, v Value) {
@@ -127,26 +155,24 @@ func bind(stmt sqliteBinder, param int, v Value) {
 	}
 }
 
-func sqliteRow[S sqliteStmt[T], T ~int](stmt S) Row {
-	n := stmt.ColumnCount()
-	r := Row{make([]string, n), make([]Value, n)}
-	for i := range n {
-		r.names[i] = stmt.ColumnName(i)
+func sqliteValues[S sqliteStmt[T], T ~int](stmt S) []Value {
+	values := make([]Value, stmt.ColumnCount())
+	for i := range values {
 		switch stmt.ColumnType(i) {
 		case sqliteInteger:
-			r.values[i] = IntValue(stmt.ColumnInt64(i))
+			values[i] = IntValue(stmt.ColumnInt64(i))
 		case sqliteFloat:
-			r.values[i] = RealValue(stmt.ColumnFloat(i))
+			values[i] = RealValue(stmt.ColumnFloat(i))
 		case sqliteText:
 			if stmt.ColumnLen(i) > MaxText { // asked before it is copied
-				r.values[i] = Value{kind: Other}
+				values[i] = Value{kind: Other}
 			} else {
-				r.values[i] = boundedText(stmt.ColumnText(i))
+				values[i] = boundedText(stmt.ColumnText(i))
 			}
 		case sqliteNull:
 		default:
-			r.values[i] = Value{kind: Other}
+			values[i] = Value{kind: Other}
 		}
 	}
-	return r
+	return values
 }

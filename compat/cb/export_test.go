@@ -1,0 +1,4 @@
+package cb
+
+// DecodeRow is decode, for the fuzzer.
+var DecodeRow = decode
