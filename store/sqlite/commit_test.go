@@ -73,24 +73,44 @@ func TestUnconfirmedCommit(t *testing.T) {
 // poll tells of it once more.
 func TestUnconfirmedPosition(t *testing.T) {
 	s := mustOpen(t, Config{Path: newPath(t)})
-	f := &follower{wake: make(chan struct{}, 1), progress: make(chan struct{})}
-	if err := s.hub.add(f); err != nil {
-		t.Fatal(err)
-	}
-	defer s.hub.remove(f)
-	var at logPlace
-	if _, err := s.poll(t.Context(), f, &at); err != nil {
-		t.Fatal(err)
-	}
 	id := add(t, s, "ann")
+	ctx, stop := context.WithCancel(t.Context())
+	positions, told, ended := make(chan int64), make(chan latchkey.Batch), make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = s.hub.Follow(ctx, time.Millisecond, func(published int64) (latchkey.Batch, error) {
+			select {
+			case positions <- published:
+			case <-ctx.Done():
+			}
+			return latchkey.Batch{}, nil
+		}, func(b latchkey.Batch) {
+			if len(b.IDs) > 0 {
+				told <- b
+			}
+		})
+	}()
+	defer func() { stop(); <-ended }()
+	<-positions
+	var at cursor
+	if _, err := s.poll(t.Context(), 0, &at); err != nil {
+		t.Fatal(err)
+	}
 	revokeUnconfirmed(t, s, id, func(*tx) (int, error) { return 0, nil })
-	if b, _, _ := f.take(); len(b.IDs) != 1 || b.IDs[0] != id {
-		t.Errorf("published %v, want the session", b.IDs)
+	var published int64
+	for polling := true; polling; {
+		select {
+		case b := <-told:
+			if polling = false; b.IDs[0] != id {
+				t.Errorf("published %v, want the session", b.IDs)
+			}
+		case published = <-positions:
+		}
 	}
-	if f.position > at.seq {
-		t.Errorf("position %d, behind %d of what is known to be committed", f.position, at.seq)
+	if published = max(published, <-positions); published > at.seq {
+		t.Errorf("position %d, behind %d of what is known to be committed", published, at.seq)
 	}
-	if b, err := s.poll(t.Context(), f, &at); err != nil || len(b.IDs) != 1 || b.IDs[0] != id {
+	if b, err := s.poll(t.Context(), published, &at); err != nil || len(b.IDs) != 1 || b.IDs[0] != id {
 		t.Errorf("polled %+v, %v; want the session once more", b, err)
 	}
 }

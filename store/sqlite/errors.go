@@ -14,10 +14,17 @@ import (
 var (
 	errClosed   = errors.New("the store is closed")
 	errReadOnly = errors.New("the store was opened for reading only")
-	errReplaced = errors.New("the database file was replaced or removed while the store was open; open the store again")
 	errMigrated = errors.New("another program has changed the database to a schema that this program does not know; use a newer latchkey")
 	errDamaged  = errors.New("a row of the database is damaged")
 	errCommit   = errors.New("the commit was not confirmed") // and may be in effect: what it held must not be run again
+)
+
+// Where the files are not what the store has open; see files.
+var (
+	errAway        = errors.New("the database file is not in its place; put it back there, or restart the program if it is lost")
+	errReplaced    = errors.New("the database file was replaced while the store was open; restart the program to use the new one")
+	errLogGone     = errors.New("the log of the database was removed while the store was open; restart the program")
+	errLogReplaced = errors.New("the log of the database was removed while the store was open, and another program has begun a new one; restart the program")
 )
 
 // ErrSchema is the cause of what Open and Migrate answer to a store whose schema

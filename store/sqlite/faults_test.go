@@ -116,37 +116,6 @@ func TestDamagedRow(t *testing.T) {
 	revoke(t, s, other)
 }
 
-// A file that is replaced under an open store must not be written to, nor the
-// old one believed.
-func TestReplacedFile(t *testing.T) {
-	for name, replace := range map[string]func(path string) error{
-		"removed": os.Remove,
-		"renamed": func(path string) error { return os.Rename(path, path+".old") },
-		"replaced": func(path string) error {
-			if err := os.Rename(path, path+".old"); err != nil {
-				return err
-			}
-			return os.WriteFile(path, []byte("x"), 0o600)
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			path := newPath(t)
-			s := mustOpen(t, Config{Path: path})
-			id := add(t, s, "ann")
-			w := watch(t, s, 20*time.Millisecond)
-			if err := replace(path); err != nil {
-				t.Fatal(err)
-			}
-			_, err := s.Create(t.Context(), signIn(s, "bob"))
-			wantUnavailable(t, err, "replaced or removed")
-			<-w.ended
-			wantUnavailable(t, w.err, "replaced or removed")
-			_, err = s.Get(t.Context(), id)
-			wantUnavailable(t, err, "replaced or removed")
-		})
-	}
-}
-
 // The sqlite3 shell writes beside us, and each waits for the other.
 func TestShell(t *testing.T) {
 	shell, err := exec.LookPath("sqlite3")

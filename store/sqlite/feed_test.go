@@ -108,7 +108,7 @@ func TestNoProofWithoutPoll(t *testing.T) {
 	}
 	broken := s.clock.Now()
 	for range 20 { // each poll fails
-		if _, err := s.poll(t.Context(), &follower{}, &logPlace{seq: 1}); err == nil {
+		if _, err := s.poll(t.Context(), 0, &cursor{logPlace: logPlace{seq: 1}}); err == nil {
 			t.Fatal("a poll without a log succeeded")
 		}
 	}
@@ -129,20 +129,18 @@ func TestNoProofWithoutPoll(t *testing.T) {
 // poll finds one that the writer has yet to publish.
 func TestOwnChangesOnce(t *testing.T) {
 	s := mustOpen(t, Config{Path: newPath(t)})
-	f := &follower{wake: make(chan struct{}, 1), progress: make(chan struct{})}
-	var at logPlace
-	if b, err := s.poll(t.Context(), f, &at); err != nil || !b.Reset {
+	var at cursor
+	if b, err := s.poll(t.Context(), 0, &at); err != nil || !b.Reset {
 		t.Fatalf("first poll: %+v, %v", b, err)
 	}
 	id := add(t, s, "ann")
 	revoke(t, s, id)
 	unpublished := at
-	b, err := s.poll(t.Context(), f, &unpublished)
+	b, err := s.poll(t.Context(), 0, &unpublished)
 	if err != nil || len(b.IDs) != 1 || b.IDs[0] != id {
 		t.Errorf("a change that is not published yet: %+v, %v", b, err)
 	}
-	f.position = unpublished.seq
-	b, err = s.poll(t.Context(), f, &at)
+	b, err = s.poll(t.Context(), unpublished.seq, &at)
 	if err != nil || len(b.IDs) != 0 || b.Reset {
 		t.Errorf("a change that is published: %+v, %v", b, err)
 	}

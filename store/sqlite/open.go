@@ -94,7 +94,9 @@ func (cfg *Config) check() error {
 	return nil
 }
 
-// Open opens a store, and makes it first where there is none and cfg allows it.
+// Open opens a store, and makes it first where there is none and cfg allows it. An
+// empty file, or an SQLite database with nothing in it, is none: it is made a store
+// in place, and becomes readable for its owner alone.
 // It never changes the schema of a file that exists: an older one is an error
 // that names `latchkey migrate`.
 //
@@ -113,15 +115,18 @@ func Open(cfg Config) (*Store, error) {
 	if _, err := ensure(&cfg); err != nil {
 		return nil, err
 	}
-	info, err := os.Stat(path)
+	f, err := openFiles(path)
 	if err != nil {
-		return nil, refused(path, "%v", reason(err))
+		return nil, err
 	}
 	w, schema, err := openWriter(&cfg)
 	if err != nil {
 		return nil, cannotOpen(path, err)
 	}
-	s, err := newStore(&cfg, w, schema, info)
+	var s *Store
+	if err = f.opened(); err == nil {
+		s, err = newStore(&cfg, w, schema, f)
+	}
 	if err != nil {
 		_ = w.Close()
 		return nil, cannotOpen(path, err)
@@ -129,17 +134,28 @@ func Open(cfg Config) (*Store, error) {
 	return s, nil
 }
 
-// ensure sees to it that there is a file, and reports whether it made one.
+const (
+	makeIt = "check the path, or run `latchkey serve` or `latchkey migrate`, which make it"
+	notYet = "so it is no Latchkey store yet; " + makeIt + " one"
+)
+
+// ensure sees to it that there is a file, and reports whether it made one. It may
+// be empty; see fillBlank.
 func ensure(cfg *Config) (made bool, err error) {
 	path := cfg.Path
+	// In this order: one who is making the store makes the file first and the log then.
+	log := namesOf(path)[theLog]
+	logged := !absent(log)
 	info, err := os.Stat(path)
 	switch {
 	case err == nil && info.IsDir():
 		return false, refused(path, "is a directory; give the path of a file in it, such as %s", filepath.Join(path, "latchkey.db"))
 	case err == nil && !info.Mode().IsRegular():
 		return false, refused(path, "is not a regular file")
-	case err == nil && info.Size() == 0:
-		return false, refused(path, "is empty, so it is no Latchkey store; remove it to have a new one made, or restore a backup")
+	case err == nil && info.Size() == 0 && logged:
+		return false, refused(path, "is empty, but its log %s is there; restore the database beside it, or remove the log to have a new store made", log)
+	case err == nil && info.Size() == 0 && (cfg.MustExist || cfg.ReadOnly):
+		return false, refused(path, "is empty, "+notYet)
 	case err == nil && cfg.ReadOnly:
 		return false, nil
 	case err == nil:
@@ -160,11 +176,11 @@ func ensure(cfg *Config) (made bool, err error) {
 	case !info.IsDir():
 		return false, refused(path, "%s is not a directory", dir)
 	}
-	if _, err := os.Lstat(path + "-wal"); err == nil {
-		return false, refused(path, "is missing, but its log %s-wal is there; restore the database beside it, or remove the log to have a new store made", path)
+	if logged {
+		return false, refused(path, "is missing, but its log %s is there; restore the database beside it, or remove the log to have a new store made", log)
 	}
 	if cfg.MustExist || cfg.ReadOnly {
-		return false, refused(path, "does not exist; check the path, or run `latchkey serve` or `latchkey migrate`, which make it")
+		return false, refused(path, "does not exist; "+makeIt)
 	}
 	return create(path, cfg.Mark)
 }
@@ -256,14 +272,20 @@ func openWriter(cfg *Config) (*conn, Schema, error) {
 	if err != nil {
 		return nil, Schema{}, err
 	}
-	schema, err := checkSchema(c, cfg.Path)
+	if !cfg.ReadOnly && !cfg.MustExist {
+		_, err = fillBlank(c, cfg.Path, cfg.Mark)
+	}
+	var schema Schema
+	if err == nil {
+		schema, err = checkSchema(c, cfg.Path)
+	}
 	switch {
 	case err != nil:
 	case cfg.ReadOnly:
 		err = c.script(readerSettings(cfg.ReadCache))
 	default:
 		if err = c.script(writerSettings(cfg)); err == nil {
-			err = checkWritable(c, cfg.Path)
+			schema.JournalMode, schema.Synchronous, err = checkWritable(c, cfg.Path)
 		}
 	}
 	if err != nil {
@@ -274,28 +296,30 @@ func openWriter(cfg *Config) (*conn, Schema, error) {
 
 // checkWritable finds out early what a first sign-in would find out otherwise.
 // Opening alone falls back to reading without a word.
-func checkWritable(c *conn, path string) error {
-	if mode, err := c.pragma("journal_mode"); err != nil {
-		return err
-	} else if mode != "wal" {
-		return refused(path, "cannot keep a write-ahead log (journal mode is %q); put it on a local file system", mode)
-	}
-	if sync, err := c.pragma("synchronous"); err != nil {
-		return err
-	} else if sync != "2" {
-		return refused(path, "refuses to write durably (synchronous is %q)", sync)
-	}
-	err := c.script("BEGIN IMMEDIATE")
-	if sqlite.ErrCode(err).ToPrimary() == sqlite.ResultBusy {
-		return nil // somebody can write, then; so can this, or it would not have asked for the lock
+func checkWritable(c *conn, path string) (mode, sync string, err error) {
+	if mode, err = c.pragma("journal_mode"); err == nil && mode != "wal" {
+		err = refused(path, "cannot keep a write-ahead log (journal mode is %q); put it on a local file system", mode)
 	}
 	if err != nil {
-		return err
+		return mode, "", err
+	}
+	if sync, err = c.pragma("synchronous"); err == nil && sync != "2" {
+		err = refused(path, "refuses to write durably (synchronous is %q)", sync)
+	}
+	if err != nil {
+		return mode, sync, err
+	}
+	err = c.script("BEGIN IMMEDIATE")
+	if sqlite.ErrCode(err).ToPrimary() == sqlite.ResultBusy {
+		return mode, sync, nil // somebody can write, then; so can this, or it would not have asked for the lock
+	}
+	if err != nil {
+		return mode, sync, err
 	}
 	// Of a file that can only be read, the transaction is quietly one for reading. A
 	// statement that would write is refused then, even if it finds no row.
 	err = c.query("UPDATE meta SET value=value WHERE name=''").run()
-	return errors.Join(err, c.script("ROLLBACK"))
+	return mode, sync, errors.Join(err, c.script("ROLLBACK"))
 }
 
 // newOrigin draws the number by which a process knows its own entries of the log.

@@ -111,7 +111,13 @@ func TestOpenRefuses(t *testing.T) {
 		{"directory", "is a directory", func(t *testing.T) string { return t.TempDir() }},
 		{"missing-directory", "make it first", func(t *testing.T) string { return filepath.Join(t.TempDir(), "none", "latchkey.db") }},
 		{"below-a-file", "not a directory", func(t *testing.T) string { return filepath.Join(written(t, "x"), "latchkey.db") }},
-		{"empty", "is empty", func(t *testing.T) string { return written(t, "") }},
+		{"empty-with-log", "restore the database beside it", func(t *testing.T) string {
+			path := written(t, "")
+			if err := os.WriteFile(path+"-wal", []byte("x"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			return path
+		}},
 		{"text", "not an SQLite database", func(t *testing.T) string { return written(t, strings.Repeat("sessions\n", 1000)) }},
 		{"short-text", "not an SQLite database", func(t *testing.T) string { return written(t, "hello") }},
 		{"another-program", "not a Latchkey store", func(t *testing.T) string {

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -39,11 +40,18 @@ func TestMain(m *testing.M) {
 
 // runChild does a job until its standard input ends.
 func runChild(job, path string) error {
-	s, err := Open(Config{Path: path, MustExist: true})
+	if job == "abandon" {
+		return childAbandon(path)
+	}
+	s, err := Open(Config{Path: path, MustExist: job != "make"})
 	if err != nil {
 		return err
 	}
 	switch job {
+	case "make":
+		err = childMake(s)
+	case "revoke":
+		err = childRevoke(s)
 	case "load":
 		err = childLoad(s)
 	case "pairs":
@@ -105,6 +113,52 @@ func childPairs(s *Store) error {
 		report("r", c.Record.ID)
 	}
 	return in.Err()
+}
+
+// childMake reports the placement key of the store that it made or found.
+func childMake(s *Store) error {
+	key, err := s.PlacementKey(context.Background())
+	if err == nil {
+		id := latchkey.ID(key[:16])
+		id[6], id[8] = 0x70|id[6]&0x0f, 0x80|id[8]&0x3f
+		report("k", id)
+	}
+	return err
+}
+
+// childRevoke revokes the session that each line names.
+func childRevoke(s *Store) error {
+	in := bufio.NewScanner(os.Stdin)
+	for in.Scan() {
+		id, err := latchkey.ParseID(in.Text())
+		if err != nil {
+			return err
+		}
+		if _, err := s.Revoke(context.Background(), revocation(id)); err != nil {
+			return err
+		}
+		report("r", id)
+	}
+	return in.Err()
+}
+
+// childAbandon is killed while it makes a store of an empty file, with everything
+// written to the file and nothing committed.
+func childAbandon(path string) error {
+	c, err := openConn(path, 2, 5*time.Second)
+	if err != nil {
+		return err
+	}
+	scripts, err := steps(migrations)
+	if err != nil {
+		return err
+	}
+	if err := c.script("PRAGMA cache_spill=1; PRAGMA cache_size=1; BEGIN IMMEDIATE; " + scripts[0] + "CREATE TABLE bulk AS SELECT randomblob(100000);"); err != nil {
+		return err
+	}
+	report("held", latchkey.ID{})
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	return errors.New("not killed")
 }
 
 // childHold holds the lock for writing until its input ends.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -79,7 +80,7 @@ func fillNew(path, mark string) error {
 	if err != nil {
 		return err
 	}
-	err = c.script(fmt.Sprintf("PRAGMA page_size=4096; PRAGMA application_id=%d; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA fullfsync=ON; PRAGMA checkpoint_fullfsync=ON;", applicationID))
+	err = c.script("PRAGMA page_size=4096; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA fullfsync=ON; PRAGMA checkpoint_fullfsync=ON;")
 	if err == nil {
 		err = apply(c, scripts, 0, mark)
 	}
@@ -90,6 +91,50 @@ func fillNew(path, mark string) error {
 		err = cerr
 	}
 	return err
+}
+
+// fillBlank makes the tables in a file that has nothing in it, as mktemp or touch
+// make one, and reports whether it did. It is filled in place rather than replaced
+// by one that is complete: of two programs that find it empty, the slower one would
+// replace what the other has begun to use. One that is killed meanwhile leaves it
+// blank.
+func fillBlank(c *conn, path, mark string) (made bool, err error) {
+	if blank, err := isBlank(c); err != nil || !blank {
+		return false, err
+	}
+	// Before there is anything to read. What SQLite makes beside the file gets the same mode.
+	for _, name := range namesOf(path) {
+		if info, err := os.Stat(name); err == nil && info.Mode().Perm()&0o077 != 0 {
+			if err := os.Chmod(name, 0o600); err != nil {
+				return false, refused(path, "is empty, and not for its owner alone, which cannot be changed (%v); change it by chmod 600, or remove it", reason(err))
+			}
+		}
+	}
+	scripts, err := steps(migrations)
+	if err != nil {
+		return false, err
+	}
+	// EXTRA makes the end of the transaction durable without a write-ahead log, too.
+	if err := c.script("PRAGMA page_size=4096; PRAGMA synchronous=EXTRA; PRAGMA fullfsync=ON;"); err != nil {
+		return false, err
+	}
+	if err := apply(c, scripts, 0, mark); err != nil && !errors.Is(err, errMigrating) { // or another program was quicker
+		return false, err
+	} else if err != nil {
+		return false, nil
+	}
+	return true, c.script("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;")
+}
+
+// isBlank reports whether a database is one that nobody has put anything in.
+func isBlank(c *conn) (bool, error) {
+	for _, name := range []string{"application_id", "user_version"} {
+		if v, err := c.pragma(name); err != nil || v != "0" {
+			return false, err
+		}
+	}
+	n, _, err := c.query("SELECT count(*) FROM sqlite_schema").number()
+	return n == 0, err
 }
 
 // apply brings a file from one version to the newest, in one transaction.
@@ -116,7 +161,7 @@ func apply(c *conn, scripts []string, from int, mark string) error {
 			int(needed).run(); err != nil {
 			return err
 		}
-		return c.script(fmt.Sprintf("PRAGMA user_version=%d; COMMIT", len(scripts)))
+		return c.script(fmt.Sprintf("PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT", applicationID, len(scripts)))
 	}()
 	if err != nil && !c.AutocommitEnabled() {
 		_ = c.script("ROLLBACK")
@@ -157,6 +202,9 @@ func checkSchema(c *conn, path string) (Schema, error) {
 	schema, err := readSchema(c)
 	switch {
 	case errors.Is(err, errForeign):
+		if blank, err := isBlank(c); err == nil && blank {
+			return schema, refused(path, "is an empty database, "+notYet)
+		}
 		return schema, refused(path, "is an SQLite database, but not a Latchkey store; give another path")
 	case err != nil:
 		return schema, err
@@ -211,6 +259,11 @@ func migrate(ctx context.Context, path string, files fs.FS) (from, to int, err e
 		}
 	}()
 	c.SetInterrupt(ctx.Done())
+	filled, err := fillBlank(c, path, "")
+	if err != nil {
+		return 0, 0, cannotOpen(path, err)
+	}
+	made = made || filled
 	schema, err := readSchema(c)
 	switch {
 	case errors.Is(err, errForeign):

@@ -3,15 +3,14 @@ package sqlite
 import (
 	"context"
 	"errors"
-	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"zombiezen.com/go/sqlite"
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/audit"
+	"github.com/latchkey-go/latchkey/store/internal/fanout"
 )
 
 // The interfaces that a Store implements.
@@ -28,16 +27,16 @@ var (
 // concurrent use, by several processes on one file too.
 type Store struct {
 	path   string
-	file   os.FileInfo
+	files  *files
 	schema Schema
 	origin int64 // how entries of the log are known as this store's
 	ahead  time.Duration
 	wait   time.Duration // for other processes' locks
 	clock  *clock
-	reads  *pool // for Get
-	scans  *pool // for whatever takes longer
-	polls  *pool // for followers, which must not wait for either
-	hub    hub
+	reads  *pool      // for Get
+	scans  *pool      // for whatever takes longer
+	polls  *pool      // for followers, which must not wait for either
+	hub    fanout.Hub // published to by the writer, once for each commit
 
 	// The goroutine that writes owns the connection and all changes.
 	readOnly bool
@@ -47,18 +46,16 @@ type Store struct {
 	stopped  chan struct{}      // closed when the writing goroutine has ended
 	close    sync.Once
 	closeErr error
-	broken   atomic.Pointer[error] // why nothing is answered any more; see watch
 }
 
 // newStore starts a store on its writing connection.
-func newStore(cfg *Config, w *conn, schema Schema, file os.FileInfo) (*Store, error) {
+func newStore(cfg *Config, w *conn, schema Schema, f *files) (*Store, error) {
 	origin, err := newOrigin()
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{path: cfg.Path, file: file, schema: schema, origin: origin, clock: newClock(cfg.Clock), wait: cfg.Wait, readOnly: cfg.ReadOnly,
+	s := &Store{path: cfg.Path, files: f, schema: schema, origin: origin, clock: newClock(cfg.Clock), wait: cfg.Wait, readOnly: cfg.ReadOnly,
 		ops: make(chan *op, maxGroup), tidy: make(chan chan struct{}), closing: make(chan struct{}), stopped: make(chan struct{})}
-	s.hub.followers = make(map[*follower]struct{})
 	newest, err := newestTime(w)
 	if err != nil {
 		return nil, err
@@ -66,28 +63,45 @@ func newStore(cfg *Config, w *conn, schema Schema, file os.FileInfo) (*Store, er
 	if ahead := newest - s.clock.micros(); ahead > 0 {
 		s.ahead = time.Duration(ahead) * time.Microsecond
 	}
+	guard, err := s.openReader(cfg, sqlite.OpenReadOnly, 0)
+	if err != nil {
+		return nil, err
+	}
 	opener := func(cache int64) func() (*conn, error) {
 		flags := sqlite.OpenReadWrite // a connection that only reads cannot always make use of the log
 		if cfg.ReadOnly {
 			flags = sqlite.OpenReadOnly
 		}
-		return func() (*conn, error) {
-			c, err := openConn(cfg.Path, flags, cfg.Wait)
-			if err != nil {
-				return nil, err
-			}
-			if err := c.script(readerSettings(cache)); err != nil {
-				return nil, closing(c.Conn, err)
-			}
-			return c, nil
-		}
+		return func() (*conn, error) { return s.openReader(cfg, flags, cache) }
 	}
 	s.reads = newPool(s, cfg.Readers, opener(cfg.ReadCache))
 	s.scans = newPool(s, scanners, opener(cfg.ReadCache))
 	s.polls = newPool(s, 1, opener(0))
 	w.SetBusyTimeout(min(cfg.Wait, slice))
-	go s.write(&writer{s: s, c: w})
+	go s.write(&writer{s: s, c: w, guard: guard})
 	return s, nil
+}
+
+// openReader opens a connection that only reads, in the files that the store has
+// open already and no others.
+func (s *Store) openReader(cfg *Config, flags sqlite.OpenFlags, cache int64) (*conn, error) {
+	if err := s.files.check(); err != nil {
+		return nil, err
+	}
+	c, err := openConn(cfg.Path, flags, cfg.Wait)
+	if err != nil {
+		return nil, err
+	}
+	if err = c.script(readerSettings(cache)); err == nil {
+		_, _, err = c.query(sqlNeeds).number() // the first read opens the log
+	}
+	if err == nil {
+		err = s.files.check()
+	}
+	if err != nil {
+		return nil, closing(c.Conn, err)
+	}
+	return c, nil
 }
 
 // newestTime is the latest creation or event that the file knows.
@@ -105,36 +119,17 @@ func newestTime(c *conn) (int64, error) {
 // clocks that wrote or read it was wrong. 0 when it was not.
 func (s *Store) Ahead() time.Duration { return s.ahead }
 
-// usable refuses calls to a store that is closed or whose file is gone.
+// usable refuses calls to a store that is closed or whose files are gone.
 func (s *Store) usable() error {
 	select {
 	case <-s.closing:
 		return unavailable(errClosed)
 	default:
 	}
-	if why := s.broken.Load(); why != nil {
-		return unavailable(*why)
+	if err := s.files.fresh(); err != nil {
+		return unavailable(err)
 	}
 	return nil
-}
-
-// watch finds out whether the path still leads to the file that was opened. If
-// not, what is written here would be lost with it and what is read may be long
-// out of date, so that the store answers nothing from then on.
-func (s *Store) watch() error {
-	if why := s.broken.Load(); why != nil {
-		return *why
-	}
-	if info, err := os.Stat(s.path); err == nil && os.SameFile(info, s.file) {
-		return nil
-	}
-	return s.give(errReplaced)
-}
-
-// give gives the store up for a reason.
-func (s *Store) give(why error) error {
-	s.broken.Store(&why)
-	return why
 }
 
 // Close implements latchkey.Store. Changes that were accepted are finished, and
@@ -143,7 +138,7 @@ func (s *Store) give(why error) error {
 func (s *Store) Close() error {
 	s.close.Do(func() {
 		close(s.closing)
-		s.hub.end(unavailable(errClosed))
+		s.hub.End(unavailable(errClosed))
 		<-s.stopped
 	})
 	return s.closeErr

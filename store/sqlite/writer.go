@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"zombiezen.com/go/sqlite"
+
+	"github.com/latchkey-go/latchkey/store/internal/fanout"
 )
 
 const (
@@ -22,7 +24,7 @@ type op struct {
 	run   func(t *tx) error // decides first and writes then: an error that is an answer has changed nothing
 	tells bool              // it ended or changed sessions
 	err   error
-	waits []wait
+	waits fanout.Claims
 	done  chan struct{} // closed when err and waits are set
 }
 
@@ -66,7 +68,7 @@ func do[T any](ctx context.Context, s *Store, f func(t *tx) (T, error)) (T, erro
 	if o.err != nil {
 		return none, answer(o.err)
 	}
-	if err := await(ctx, o.waits); err != nil {
+	if err := o.waits.Await(ctx); err != nil {
 		return none, err
 	}
 	return result, nil
@@ -97,6 +99,7 @@ func (s *Store) enqueue(ctx context.Context, o *op) error {
 type writer struct {
 	s     *Store
 	c     *conn
+	guard *conn // reads only; see close
 	group []*op
 	prune struct {
 		due    int64 // store time
@@ -120,7 +123,9 @@ func (s *Store) write(w *writer) {
 		case <-ticker.C:
 			w.lookAfter()
 		case done := <-s.tidy:
-			w.checkpoint()
+			if s.files.check() == nil {
+				w.checkpoint()
+			}
 			close(done)
 		case <-s.closing:
 			w.drain()
@@ -195,7 +200,7 @@ func spoilt(err error) bool {
 		sqlite.ResultCantOpen, sqlite.ResultPerm, sqlite.ResultProtocol:
 		return false
 	}
-	return !errors.Is(err, errReplaced) && !errors.Is(err, errMigrated) && !errors.Is(err, errCommit)
+	return !isTrouble(err) && !errors.Is(err, errCommit)
 }
 
 // answer tells the callers. With an error all are told of it, those too whose own
@@ -212,7 +217,7 @@ func (w *writer) answer(group []*op, err error) {
 // try runs ops in one transaction. Their own errors are set in them; the error
 // returned is that of the transaction.
 func (w *writer) try(group []*op) error {
-	if err := w.s.watch(); err != nil {
+	if err := w.s.files.check(); err != nil {
 		return err
 	}
 	w.s.clock.sample()
@@ -237,10 +242,15 @@ func (w *writer) try(group []*op) error {
 		err = t.finish()
 	}
 	if err == nil {
-		if err = w.c.query("COMMIT").run(); err != nil {
+		if err = w.c.query("COMMIT").run(); err == nil {
+			w.written, w.logged, w.prune.rounds = true, true, pruneRounds
+			// In a log that was removed meanwhile nobody else would find it.
+			err = w.s.files.check()
+		}
+		if err != nil {
 			// It may have taken effect all the same: to be told in vain does no harm.
 			err = fmt.Errorf("%w: %w", errCommit, err)
-			w.s.hub.publish(t.batch(), 0)
+			w.s.hub.Publish(t.batch(), 0)
 		}
 	}
 	if err != nil {
@@ -250,8 +260,7 @@ func (w *writer) try(group []*op) error {
 		}
 		return err
 	}
-	w.written, w.logged, w.prune.rounds = true, true, pruneRounds
-	if waits := w.s.hub.publish(t.batch(), t.changeSeq); len(waits) > 0 {
+	if waits := w.s.hub.Publish(t.batch(), t.changeSeq); len(waits) > 0 {
 		for _, o := range group {
 			if o.tells {
 				o.waits = waits
@@ -292,16 +301,16 @@ func (t *tx) run(o *op) (err error) {
 	return o.run(t)
 }
 
-// lookAfter does what is due once in a while: it finds out whether the file was
-// replaced, prunes the log and the marks, and moves the write-ahead log into the
+// lookAfter does what is due once in a while: it finds out whether the files are
+// in their places, prunes the log and the marks, and moves the write-ahead log into the
 // database when nobody writes.
 func (w *writer) lookAfter() {
-	if w.s.watch() != nil {
+	if w.s.files.check() != nil {
 		return
 	}
 	// Another program may have migrated the file to what this one does not know.
 	if needs, ok, err := w.c.query(sqlNeeds).number(); err == nil && ok && int(needs) > w.s.schema.Known {
-		_ = w.s.give(errMigrated)
+		_ = w.s.files.give(&trouble{why: errMigrated, final: true, ends: true})
 		return
 	}
 	if w.s.readOnly {
@@ -332,13 +341,19 @@ func (w *writer) checkpoint() {
 	w.logged = false
 }
 
-// close ends the connections. The last one on the file removes the log.
+// close ends the connections. The last one on the file moves the log into the
+// database and removes it, by its name. Where that name leads to another process's
+// log, the last one is the guard, which cannot do either, and keeps the others from
+// being the last.
 func (w *writer) close() error {
 	err := errors.Join(w.s.reads.close(), w.s.scans.close(), w.s.polls.close())
-	if !w.s.readOnly && w.s.broken.Load() == nil {
+	first, last := w.guard, w.c
+	if w.s.files.logIsOthers() {
+		first, last = w.c, w.guard
+	} else if !w.s.readOnly && w.s.files.check() == nil {
 		w.checkpoint()
 	}
-	if err = errors.Join(err, w.c.Close()); err != nil {
+	if err = errors.Join(err, first.Close(), last.Close()); err != nil {
 		return unavailable(err)
 	}
 	return nil
