@@ -83,6 +83,10 @@ var rows = []row{
 	{"memory per cached session beyond its strings, bytes", "Million/collect", "", "B/session-strings", 200, false, "%.0f"},
 	{"durable create, 64 callers, a million rows: times the disk's fsync rate", "SQLiteCreate/grouped", "", "x-fsync", 2, true, "%.2f×"},
 	{"durable create: times one transaction each", "SQLiteCreate/grouped", "", "x-alone", 3.5, true, "%.2f×"},
+	{"csrf check of a same-origin POST, ns", "CSRF/latchkey", "", "ns/op", 100, false, "%.0f"},
+	{"the same: allocations", "CSRF/latchkey", "", "allocs/op", 0, false, "%.0f"},
+	{"the same: times faster than gorilla/csrf", "CSRF/gorilla_csrf", "CSRF/latchkey", "ns/op", 20, true, "%.0f×"},
+	{"the same: times faster than nosurf", "CSRF/nosurf", "CSRF/latchkey", "ns/op", 0, true, "%.0f×"},
 	{"SQLite lookup on a miss: times the bare prepared statement", "SQLiteGet/latchkey", "SQLiteGet/bare", "ns/op", 1.3, false, "%.2f×"},
 }
 
