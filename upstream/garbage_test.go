@@ -109,6 +109,9 @@ func TestCountersLostInFlight(t *testing.T) {
 	}
 	a.release()
 	<-done
+	if one.Stats().Overtaken != 1 {
+		t.Error("the fill was not refused")
+	}
 	clock.Advance(time.Second)
 	for _, c := range []*upstream.Cache{one, two} {
 		if u := lookup(t, c, token(1)); u.Name != "after" {

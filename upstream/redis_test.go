@@ -270,24 +270,63 @@ func TestRedisComesAndGoes(t *testing.T) {
 	}
 }
 
-// An invalidation that Redis has not taken makes its entries worthless for the process that knows of it.
+// A Redis that answers but does not take the invalidation is not away, and what it
+// holds of that user is worthless for the process that knows.
 func TestWaitingInvalidationIsHeeded(t *testing.T) {
 	server := servers.StartRedis(t)
-	proxy := servers.StartProxy(t, server.Addr)
 	a := newAccounts(t)
 	a.set(token(1), player("u1", "before"))
-	c, clock := shared(t, a, "redis://"+proxy.Addr, func(cfg *upstream.Config) {
-		cfg.Redis.RetryEvery = time.Minute
-		cfg.Redis.Timeout = 200 * time.Millisecond
-	})
+	a.set(token(2), player("u2", "before"))
+	c, clock := shared(t, a, server.URL, func(cfg *upstream.Config) { cfg.Redis.Format = upstream.FormatSessionCache })
 	lookup(t, c, token(1))
+	lookup(t, c, token(2))
+	do := admin(t, server.Addr)
+	if err := do("CONFIG", "SET", "maxmemory", "1").Error(); err != nil {
+		t.Fatal(err)
+	}
 	a.set(token(1), player("u1", "after"))
-	proxy.Cut()
+	a.set(token(2), player("u2", "after"))
 	wantCode(t, c.InvalidateUser(context.Background(), "u1"), latchkey.CodeStoreUnavailable)
-	proxy.Resume() // and the keeper does not look for a minute
 	clock.Advance(time.Second)
 	if u := lookup(t, c, token(1)); u.Name != "after" {
 		t.Error(u.Name)
+	}
+	if u := lookup(t, c, token(2)); u.Name != "before" || c.Stats().RedisAway {
+		t.Error("the others' entries do not count:", u.Name)
+	}
+	if err := do("CONFIG", "SET", "maxmemory", "0").Error(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "taken", func() bool { return c.Stats().InvalidationsWaiting == 0 })
+	if n := len(keys(t, do, "user_invalidated:u1")); n != 1 {
+		t.Error("no marker")
+	}
+}
+
+// A session that was ended while another process was asking about it stays ended.
+func TestEndTokenInFlightElsewhere(t *testing.T) {
+	for name, format := range map[string]upstream.Format{"native": upstream.FormatNative, "shared": upstream.FormatSessionCache} {
+		t.Run(name, func(t *testing.T) {
+			server := servers.StartRedis(t)
+			a := newAccounts(t)
+			a.set(token(1), player("u1", "A"))
+			edit := func(cfg *upstream.Config) { cfg.Redis.Format = format }
+			one, clock := shared(t, a, server.URL, edit)
+			two, _ := shared(t, a, server.URL, edit)
+			entered := a.hold()
+			done := make(chan struct{})
+			go func() { _, _ = one.Lookup(context.Background(), token(1)); close(done) }()
+			<-entered
+			if err := two.InvalidateToken(context.Background(), token(1)); err != nil {
+				t.Fatal(err)
+			}
+			a.release()
+			<-done
+			clock.Advance(time.Second)
+			refusedLookup(t, one, token(1))
+			refusedLookup(t, two, token(1))
+			wantCalls(t, a, 1)
+		})
 	}
 }
 
@@ -328,5 +367,27 @@ func TestStaleThroughRedis(t *testing.T) {
 	refusedLookup(t, four, token(1))
 	if n := len(keys(t, do, "*:e:*")); n != 0 {
 		t.Error("the entry stays")
+	}
+}
+
+// Redis' word on an entry's age is held against this host's clock, and the reverse.
+func TestClockStepsWithRedis(t *testing.T) {
+	for name, format := range map[string]upstream.Format{"native": upstream.FormatNative, "shared": upstream.FormatSessionCache} {
+		t.Run(name, func(t *testing.T) {
+			server := servers.StartRedis(t)
+			a := newAccounts(t)
+			a.set(token(1), player("u1", "A"))
+			c, clock := shared(t, a, server.URL, func(cfg *upstream.Config) { cfg.Redis.Format = format })
+			lookup(t, c, token(1))
+			for i, step := range []time.Duration{-24 * time.Hour, 24 * time.Hour, 30 * 24 * time.Hour} {
+				clock.StepWall(step)
+				clock.Advance(time.Second)
+				lookup(t, c, token(1))
+				wantCalls(t, a, int64(i)+2)
+			}
+			clock.Advance(time.Second)
+			lookup(t, c, token(1))
+			wantCalls(t, a, 4)
+		})
 	}
 }
