@@ -33,9 +33,6 @@ func (p *Protection) formToken(r *http.Request) string {
 	}
 	switch media {
 	case "application/x-www-form-urlencoded":
-		if r.PostForm != nil {
-			return ""
-		}
 		begin, whole := peek(r, p.maxForm)
 		return urlencodedToken(begin, whole)
 	case "multipart/form-data":

@@ -48,10 +48,11 @@ func multipartForm(t testing.TB, fields ...[2]string) (contentType, body string)
 	w := multipart.NewWriter(&b)
 	for _, f := range fields {
 		name, file, isFile := strings.Cut(f[0], "/")
-		part, err := w.CreateFormField(name)
+		create := w.CreateFormField
 		if isFile {
-			part, err = w.CreateFormFile(name, file)
+			create = func(name string) (io.Writer, error) { return w.CreateFormFile(name, file) }
 		}
+		part, err := create(name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -116,13 +117,22 @@ func (c *counting) Read(b []byte) (int, error) {
 
 func TestFormTokenKeepsTheBodysError(t *testing.T) {
 	broken := errors.New("the line is cut")
-	r := post(urlencoded, io.MultiReader(strings.NewReader(FieldName+"="+sample), iotest.ErrReader(broken)))
+	r := post(urlencoded, io.MultiReader(strings.NewReader(FieldName+"="+sample), &once{broken}))
 	if got := looking(t, 0).formToken(r); got != "" {
 		t.Errorf("%q from a body that was cut", got)
 	}
 	if body, err := io.ReadAll(r.Body); !errors.Is(err, broken) || string(body) != FieldName+"="+sample {
 		t.Errorf("%q, %v", body, err)
 	}
+}
+
+// once gives its error once, and then the end.
+type once struct{ err error }
+
+func (o *once) Read([]byte) (int, error) {
+	err := o.err
+	o.err = io.EOF
+	return 0, err
 }
 
 func TestFormTokenOfAParsedForm(t *testing.T) {
@@ -144,6 +154,14 @@ func TestFormTokenOfAParsedForm(t *testing.T) {
 	}
 	r := post(contentType, strings.NewReader(body))
 	if err := r.ParseForm(); err != nil { // which leaves a multipart body alone
+		t.Fatal(err)
+	}
+	if got := looking(t, 0).formToken(r); got != sample {
+		t.Errorf("%q", got)
+	}
+	r = post(urlencoded, strings.NewReader(FieldName+"="+sample))
+	r.Method = http.MethodDelete
+	if err := r.ParseForm(); err != nil { // which leaves the body of a DELETE alone
 		t.Fatal(err)
 	}
 	if got := looking(t, 0).formToken(r); got != sample {

@@ -231,6 +231,21 @@ func TestReasonsAreNotTold(t *testing.T) {
 	}
 }
 
+// TestRequiredHeaderProvesSomething: what browsers and proxies send by themselves, or
+// let any page send, proves nothing.
+func TestRequiredHeaderProvesSomething(t *testing.T) {
+	for name, fit := range map[string]bool{
+		"X-CSRF": true, "x-requested-with": true, "X-My-App": true, "Accept": false, "Accept-Language": false, "Content-Type": false, "Range": false,
+		"DPR": false, "Save-Data": false, "Sec-Fetch-Mode": false, "Proxy-Foo": false, "If-None-Match": false, "X-Forwarded-Host": false,
+		"Access-Control-Request-Method": false, "Authorization": false, "Cookie": false, "Origin": false, "User-Agent": false, "Host": false,
+		"Last-Event-ID": false, "Upgrade-Insecure-Requests": false, "Priority": false, "X-Request-ID": false, "X\n": false, "é": false,
+	} {
+		if _, err := csrf.New(csrf.Config{CookieName: cookie, RequiredHeader: name}); (err == nil) != fit {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
+
 func TestNewRefusesUnfitSettings(t *testing.T) {
 	for name, c := range map[string]struct {
 		cfg    csrf.Config
