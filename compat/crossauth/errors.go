@@ -63,6 +63,8 @@ const (
 type Error struct {
 	Code    Code
 	Message string
+
+	cause error // for the log; nil mostly
 }
 
 // newError returns an error with a message, or the code's own when that is empty.
@@ -70,11 +72,15 @@ func newError(code Code, message string) error {
 	if message == "" {
 		message = code.Message()
 	}
-	return &Error{code, message}
+	return &Error{Code: code, Message: message}
 }
 
 // Error implements error.
 func (e *Error) Error() string { return "crossauth: " + e.Message }
+
+// Unwrap returns the private cause, such as a driver's error: for a log, not for a
+// client.
+func (e *Error) Unwrap() error { return e.cause }
 
 // Is reports whether target is an *Error of the same code.
 func (e *Error) Is(target error) bool {
