@@ -53,17 +53,27 @@ func (c *commits) apply(ctx context.Context, m *Manager, id ID, mine *commitment
 
 // write saves what waits for one session, until nothing does. Close waits for it.
 func (c *commits) write(ctx context.Context, m *Manager, id ID) {
-	defer c.finish(id) // whatever a program's function does to this goroutine
-	for {
+	done := false
+	defer func() {
+		if !done { // a program's function ended this goroutine
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.finish(id)
+		}
+	}()
+	for !done {
 		c.mu.Lock()
 		batch := c.queues[id]
 		if len(batch) == 0 {
-			c.mu.Unlock()
-			return
+			c.finish(id)
+			done = true
+		} else {
+			c.queues[id] = nil
 		}
-		c.queues[id] = nil
 		c.mu.Unlock()
-		m.save(ctx, id, batch)
+		if len(batch) > 0 {
+			m.save(ctx, id, batch)
+		}
 	}
 }
 
@@ -88,10 +98,9 @@ func (m *Manager) save(ctx context.Context, id ID, batch []*commitment) {
 // errLostWrite answers a change whose writing broke off; whether it took effect is not known.
 var errLostWrite = NewError(CodeStoreUnavailable, "the session could not be saved", nil)
 
-// finish ends a session's writing, and answers what still waits after an abnormal end.
+// finish ends a session's writing, with the lock held, and answers what still
+// waits after an abnormal end.
 func (c *commits) finish(id ID) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	for _, b := range c.queues[id] {
 		b.err = errLostWrite
 		close(b.done)

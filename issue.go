@@ -59,6 +59,8 @@ type Issued struct {
 // Issue makes a session for a client that is not at the other end of a handler.
 func (m *Manager) Issue(ctx context.Context, in SignIn) (Issued, error) {
 	st := &state{m: m}
+	st.mu.Lock()
+	defer st.mu.Unlock()
 	if err := m.signIn(ctx, st, in); err != nil {
 		return Issued{}, err
 	}
@@ -87,7 +89,7 @@ func (s Session) SignIn(ctx context.Context, in SignIn) error {
 	return s.st.m.signIn(ctx, s.st, in)
 }
 
-// signIn makes the session, with st's lock held where st is shared.
+// signIn makes the session, with st's lock held.
 func (m *Manager) signIn(ctx context.Context, st *state, in SignIn) error {
 	if in.Provider == "" {
 		in.Provider = "local"
@@ -131,6 +133,10 @@ func (m *Manager) carryOver(ctx context.Context, st *state, in *SignIn, create *
 		if err != nil {
 			return nil, sessionGone(err)
 		}
+		at := m.Now()
+		if _, ok := m.currentSecret(rec, st.tok.secret(), at); !ok || m.touches.ahead(rec).StateAt(at) != Live {
+			break // it was ended or renewed elsewhere: nothing of it is this visitor's any more
+		}
 		opened, err := m.openData(rec, st.tok.secret())
 		if err != nil {
 			return nil, err
@@ -138,7 +144,8 @@ func (m *Manager) carryOver(ctx context.Context, st *state, in *SignIn, create *
 		data, create.ReplacesVersion = newValues(opened), rec.Version
 		fallthrough
 	case len(st.view) == 0:
-		if err := data.applyAll(st.ops, m.cfg.MaxData); err != nil {
+		ops, err := slices.Clone(st.ops), error(nil)
+		if st.unlocked(func() { err = data.applyAll(ops, m.cfg.MaxData) }); err != nil {
 			return nil, err
 		}
 	}
@@ -280,18 +287,22 @@ func marshalData(data map[string]json.RawMessage) ([]byte, error) {
 
 // replay records ops again after the session under them was exchanged.
 func (st *state) replay(ops []op) error {
-	if len(ops) == 0 {
-		st.ops = nil
-		return nil
-	}
-	st.ops, st.data = nil, nil
-	st.loadData()
-	for _, o := range ops {
-		if err := st.data.apply(o, st.m.cfg.MaxData); err != nil {
+	st.ops, st.data = ops, nil
+	for len(st.ops) > 0 {
+		st.data = nil
+		st.loadData()
+		if st.broken != nil {
+			return st.broken
+		}
+		again, data, err := slices.Clone(st.ops), st.data.clone(), error(nil)
+		if st.unlocked(func() { err = data.applyAll(again, st.m.cfg.MaxData) }); err != nil {
 			return err
 		}
+		if len(st.ops) == len(again) {
+			st.data = data
+			break
+		} // else another goroutine changed the session meanwhile
 	}
-	st.ops = ops
 	return nil
 }
 

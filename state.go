@@ -158,10 +158,10 @@ func (st *state) change(o op) error {
 			break
 		}
 		// The program's function runs without the lock: it may read the session.
+		var after json.RawMessage
+		var err error
 		before := st.data.m[o.name]
-		st.mu.Unlock()
-		after, err := o.update(before)
-		st.mu.Lock()
+		st.unlocked(func() { after, err = o.update(before) })
 		if err != nil {
 			return err
 		}
@@ -178,6 +178,14 @@ func (st *state) change(o op) error {
 	}
 	st.ops = append(st.ops, o)
 	return nil
+}
+
+// unlocked runs f without the lock, for functions of the program: they may read
+// the session, or panic.
+func (st *state) unlocked(f func()) {
+	st.mu.Unlock()
+	defer st.mu.Lock()
+	f()
 }
 
 // commit saves what was recorded. After an error the changes are still recorded.
@@ -202,10 +210,9 @@ func (st *state) save(ctx context.Context) error {
 	}
 	c := &commitment{secret: *st.tok.secret(), hint: st.rec, ops: slices.Clone(st.ops)}
 	id := *st.tok.id()
-	// Functions given to Update run meanwhile, and may read the session.
-	st.mu.Unlock()
-	rec, err := st.m.commits.apply(ctx, st.m, id, c)
-	st.mu.Lock()
+	var rec *Record
+	var err error
+	st.unlocked(func() { rec, err = st.m.commits.apply(ctx, st.m, id, c) })
 	if err != nil {
 		return err
 	}
