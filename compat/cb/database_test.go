@@ -9,12 +9,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/latchkey-go/latchkey/compat/cb"
@@ -22,10 +25,34 @@ import (
 	"github.com/latchkey-go/latchkey/internal/servers"
 )
 
-var postgres *servers.Server
+// postgres is the server of this package's tests, started by the first that needs it.
+var postgres struct {
+	sync.Mutex
+	server   *servers.Server
+	cleanups []func()
+}
 
 func TestMain(m *testing.M) {
-	os.Exit(servers.Main(m, func(t servers.TB) { postgres = servers.StartPostgres(t) }))
+	status := m.Run()
+	for _, f := range slices.Backward(postgres.cleanups) {
+		f()
+	}
+	os.Exit(status)
+}
+
+// lasting is a TB whose cleanups wait for the end of all tests.
+type lasting struct{ testing.TB }
+
+func (lasting) Cleanup(f func()) { postgres.cleanups = append(postgres.cleanups, f) }
+
+func postgresURL(t testing.TB) string {
+	t.Helper()
+	postgres.Lock()
+	defer postgres.Unlock()
+	if postgres.server == nil {
+		postgres.server = servers.StartPostgres(lasting{t})
+	}
+	return postgres.server.URL
 }
 
 // database is an empty database of either engine, and how others reach it.
@@ -45,7 +72,9 @@ func sqliteFile(t testing.TB) database { return sqliteFileOf(t, 4) }
 func sqliteFileOf(t testing.TB, connections int) database {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "cb.db")
-	pool, err := sqlitex.NewPool(path, sqlitex.PoolOptions{PoolSize: connections})
+	pool, err := sqlitex.NewPool(path, sqlitex.PoolOptions{PoolSize: connections, PrepareConn: func(c *sqlite.Conn) error {
+		return sqlitex.ExecuteTransient(c, "PRAGMA synchronous = OFF", nil) // tests do not lose power
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +87,7 @@ var schemas atomic.Int64
 func postgresSchema(t testing.TB) database {
 	t.Helper()
 	name := fmt.Sprintf("schema_%d", schemas.Add(1))
-	address := postgres.URL + "?options=" + url.QueryEscape("-csearch_path="+name)
+	address := postgresURL(t) + "?options=" + url.QueryEscape("-csearch_path="+name)
 	pool, err := pgxpool.New(t.Context(), address)
 	if err != nil {
 		t.Fatal(err)

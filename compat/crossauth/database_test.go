@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/latchkey-go/latchkey/compat/cb/engine"
@@ -71,7 +72,9 @@ func sqliteFile(t testing.TB) database { return sqliteFileOf(t, 4) }
 func sqliteFileOf(t testing.TB, connections int) database {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "crossauth.db")
-	pool, err := sqlitex.NewPool(path, sqlitex.PoolOptions{PoolSize: connections})
+	pool, err := sqlitex.NewPool(path, sqlitex.PoolOptions{PoolSize: connections, PrepareConn: func(c *sqlite.Conn) error {
+		return sqlitex.ExecuteTransient(c, "PRAGMA synchronous = OFF", nil) // tests do not lose power
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}

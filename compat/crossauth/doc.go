@@ -11,7 +11,14 @@
 // and [NewSigner] unless a Dangerously option says otherwise.
 //
 // The original signs session identifiers and CSRF tokens alike, so that under one
-// secret a CSRF cookie passes as a session cookie. Give the two different secrets.
+// secret a CSRF cookie passes as a session cookie. Give the two different secrets;
+// [NewSessionCookie] refuses one for both when it is told of the other.
+//
+// [SessionCookie] is its sessions, over a [KeyStorage]: [KeyTable], the table Key in
+// SQLite or PostgreSQL beside the original, or [MemoryKeys]. The time zone of the
+// table's times, which name none, is KeyTableConfig.Location: UTC, or that of the
+// original's hosts. [SessionOptions], [CSRFOptions] and [KeyStorageOptions] read the
+// environment by the original's names.
 //
 // crossauthjs writes signatures in base64, so its tokens are not these.
 package crossauth
