@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"crypto/sha256"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -35,6 +36,23 @@ func TestRefusalOutlivesFill(t *testing.T) {
 	c.keep(&digest, &User{ID: "u"}, c.counter.Load(), now, time.Hour, time.Hour)
 	var u User
 	if got := c.recall(&digest, now, &u); got != recallRefused {
+		t.Fatal(got, u)
+	}
+}
+
+// An ended token's fill does not stand even when the refusal was displaced by others.
+func TestEndedTokenWithoutRefusal(t *testing.T) {
+	c := newBare(t)
+	token := "token"
+	digest := sha256.Sum256([]byte(token))
+	now, mark := c.Clock.Now(), c.counter.Load()
+	if err := c.InvalidateToken(context.Background(), token); err != nil {
+		t.Fatal(err)
+	}
+	c.refused.Clear()
+	c.keep(&digest, &User{ID: "u"}, mark, now, time.Hour, time.Hour)
+	var u User
+	if got := c.recall(&digest, now, &u); got != recallNothing {
 		t.Fatal(got, u)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/compat/sessioncache"
 	"github.com/latchkey-go/latchkey/internal/servers"
 	"github.com/latchkey-go/latchkey/latchkeytest"
 	"github.com/latchkey-go/latchkey/upstream"
@@ -326,7 +327,74 @@ func TestEndTokenInFlightElsewhere(t *testing.T) {
 			refusedLookup(t, one, token(1))
 			refusedLookup(t, two, token(1))
 			wantCalls(t, a, 1)
+			if left := keys(t, admin(t, server.Addr), "session_cache:*"); len(left) != 0 {
+				t.Error("Python would find", left)
+			}
 		})
+	}
+}
+
+// Without ServeStale nothing past ProcessTTL is served when nobody can be asked,
+// although TTL is not over: another process may have invalidated it.
+func TestNobodyToAsk(t *testing.T) {
+	server := servers.StartRedis(t)
+	a := newAccounts(t)
+	a.set(token(1), player("u1", "A"))
+	for name, stale := range map[string]time.Duration{"refused": 0, "stale": time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			server.Restart(t)
+			c, clock := shared(t, a, server.URL, func(cfg *upstream.Config) { cfg.ServeStale = stale })
+			a.behave(nil)
+			lookup(t, c, token(1))
+			server.Kill(t)
+			a.behave(broken)
+			clock.Advance(time.Second)
+			u, err := c.Lookup(context.Background(), token(1))
+			if stale == 0 {
+				wantCode(t, err, latchkey.CodeStoreUnavailable)
+			} else if err != nil || !u.Stale {
+				t.Error(u, err)
+			}
+		})
+	}
+}
+
+// The shared format compares clocks of several hosts; they may be a second apart.
+func TestClocksOfHosts(t *testing.T) {
+	server := servers.StartRedis(t)
+	a := newAccounts(t)
+	a.set(token(1), player("u1", "before"))
+	edit := func(cfg *upstream.Config) { cfg.Redis.Format = upstream.FormatSessionCache }
+	one, ahead := shared(t, a, server.URL, edit)
+	two, clock := shared(t, a, server.URL, edit)
+	ahead.StepWall(900 * time.Millisecond)
+	lookup(t, one, token(1))
+	a.set(token(1), player("u1", "after"))
+	if err := two.InvalidateUser(context.Background(), "u1"); err != nil {
+		t.Fatal(err)
+	}
+	ahead.Advance(10 * time.Millisecond)
+	if u := lookup(t, one, token(1)); u.Name != "after" {
+		t.Error("an entry of a host whose clock is ahead survived")
+	}
+	// Entries beyond that, and older ones than this process allows, are not believed.
+	do := admin(t, server.Addr)
+	for name, at := range map[string]time.Duration{"ahead": 5 * time.Second, "old": -sessioncache.DefaultTTL - 3*time.Second} {
+		clock.Advance(3 * time.Second)
+		e := sessioncache.Entry{UserID: "u1", Name: "foreign", CreatedAt: "2025-01-01T00:00:00", UpdatedAt: "2025-01-01T00:00:00",
+			CachedAt: float64(clock.Time().Add(at).UnixMicro()) / 1e6}
+		text, err := e.Text()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, command := range [][]string{{"DEL", sessioncache.MarkerKey("u1")}, {"SET", sessioncache.Key(token(1)), string(text), "EX", "600"}} {
+			if err := do(command...).Error(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if u := lookup(t, two, token(1)); u.Name != "after" {
+			t.Error(name, "is believed:", u.Name)
+		}
 	}
 }
 
