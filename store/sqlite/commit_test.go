@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -48,9 +47,7 @@ func revokeUnconfirmed(t *testing.T, s *Store, id latchkey.ID, also func(*tx) (i
 func TestUnconfirmedCommit(t *testing.T) {
 	s := mustOpen(t, Config{Path: newPath(t)})
 	id, next := add(t, s, "ann"), add(t, s, "bob")
-	w := watch(t, s, 20*time.Millisecond)
-	release := sync.OnceFunc(holdPolls(t, s)) // so that the poll cannot make up for it yet
-	defer release()
+	w := watch(t, s, 2*time.Second) // so that no poll makes up for it before it should have been told
 	var ran atomic.Int32
 	revokeUnconfirmed(t, s, id, func(*tx) (int, error) { ran.Add(1); return 0, nil })
 	if n := ran.Load(); n != 1 {
@@ -61,7 +58,6 @@ func TestUnconfirmedCommit(t *testing.T) {
 	if !w.saw(next) {
 		t.Error("an own revocation was not delivered before it was acknowledged")
 	}
-	release()
 	before := s.clock.Now()
 	eventually(t, "a proof", func() bool { return w.proof().Mono > before.Mono })
 	if n := w.count(func(w *watcher) int { return w.resets }); n != 1 {
@@ -98,13 +94,16 @@ func TestUnconfirmedPosition(t *testing.T) {
 	}
 	revokeUnconfirmed(t, s, id, func(*tx) (int, error) { return 0, nil })
 	var published int64
-	for polling := true; polling; {
+	for polls, waiting := 0, true; waiting; polls++ {
 		select {
 		case b := <-told:
-			if polling = false; b.IDs[0] != id {
+			if waiting = false; b.IDs[0] != id {
 				t.Errorf("published %v, want the session", b.IDs)
 			}
 		case published = <-positions:
+			if polls > 10 { // what was published before is delivered with the next
+				t.Fatal("nothing was published")
+			}
 		}
 	}
 	if published = max(published, <-positions); published > at.seq {

@@ -238,7 +238,7 @@ func TestLogReplaced(t *testing.T) {
 // Reads notice by themselves when nobody writes or follows.
 func TestReadsNotice(t *testing.T) {
 	path := made(t)
-	s := mustOpen(t, Config{Path: path, ReadOnly: true})
+	s := mustOpen(t, Config{Path: path, ReadOnly: true, Readers: 1}) // one, that to open another is no look
 	id := latchkey.ID{}
 	if _, err := s.Get(t.Context(), id); latchkey.CodeOf(err) != latchkey.CodeNoSuchSession {
 		t.Fatal(err)
