@@ -1,12 +1,14 @@
 package cb
 
 import (
+	"cmp"
 	"context"
 	"crypto/subtle"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -306,6 +308,7 @@ func (s *Service) List(ctx context.Context, userID int64) ([]Session, error) {
 	if bad != nil {
 		_ = s.unreadable(ctx, bad)
 	}
+	slices.SortFunc(list, func(a, b Session) int { return cmp.Compare(b.ID, a.ID) }) // PostgreSQL promises no order of what comes through WITH
 	return list, bad
 }
 

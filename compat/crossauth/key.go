@@ -93,7 +93,8 @@ type KeyStorage interface {
 	// DeleteMatching deletes the keys that are like key in all it says. To say nothing
 	// is BadRequest.
 	DeleteMatching(ctx context.Context, key PartialKey) error
-	// GetAllForUser returns the keys of a user, for the anonymous user those of nobody.
+	// GetAllForUser returns the keys of a user, for the anonymous user those of nobody,
+	// the oldest first.
 	GetAllForUser(ctx context.Context, user UserID) ([]Key, error)
 	KeyData
 }

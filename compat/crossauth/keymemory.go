@@ -175,13 +175,18 @@ func (m *MemoryKeys) GetAllForUser(_ context.Context, user UserID) ([]Key, error
 			list = append(list, clone(k))
 		}
 	}
+	sortKeys(list)
+	return list, nil
+}
+
+// sortKeys puts the oldest first.
+func sortKeys(list []Key) {
 	slices.SortFunc(list, func(a, b Key) int {
 		if c := a.Created.Compare(b.Created); c != 0 {
 			return c
 		}
 		return strings.Compare(a.Value, b.Value)
 	})
-	return list, nil
 }
 
 // UpdateData implements KeyData.

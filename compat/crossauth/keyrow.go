@@ -40,7 +40,8 @@ func unreadable(column, detail string) error {
 // decode reads a row. The columns must be there and of their types, but lastactive,
 // which some tables lack. Others become Extra.
 func (k *KeyTable) decode(r *engine.Row) (key Key, err error) {
-	value, ok := r.Get("value")
+	value, _ := r.Get("value") // one that is missing is no text either
+	var ok bool
 	if key.Value, ok = value.Text(); !ok || key.Value == "" {
 		return Key{}, unreadable("value", "is missing or no text")
 	}

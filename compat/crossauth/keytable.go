@@ -296,7 +296,7 @@ func (k *KeyTable) GetAllForUser(ctx context.Context, user UserID) ([]Key, error
 	var s statement
 	k.ofUser(&s, user)
 	var list []Key
-	err := k.config.DB.Query(ctx, fmt.Sprintf("SELECT * FROM %s WHERE %s ORDER BY created, value LIMIT %d", k.config.Table, s.parts[0], MaxKeysOfUser+1), s.args, func(r *engine.Row) error {
+	err := k.config.DB.Query(ctx, fmt.Sprintf("SELECT * FROM %s WHERE %s LIMIT %d", k.config.Table, s.parts[0], MaxKeysOfUser+1), s.args, func(r *engine.Row) error {
 		if len(list) == MaxKeysOfUser {
 			return errManyKeys
 		}
@@ -307,6 +307,7 @@ func (k *KeyTable) GetAllForUser(ctx context.Context, user UserID) ([]Key, error
 	if err != nil {
 		return nil, failed(err)
 	}
+	sortKeys(list)
 	return list, nil
 }
 
