@@ -31,8 +31,19 @@
 // Never let two SQLite libraries open the file in one process, and never open
 // and close it by other means there (to copy it, say): POSIX drops the process's
 // locks with the first descriptor that is closed. To back a store up, use
-// `sqlite3 FILE ".backup COPY"`. A file that is replaced under an open store makes
-// it answer nothing until it is opened again.
+// `sqlite3 FILE ".backup COPY"`.
+//
+// # Files that go away
+//
+// A store answers nothing while the database, its -wal or its -shm is not the file
+// that it has open: others would not see what it writes, nor it what they revoke.
+// That is looked at before and after each commit, at each poll of a follower, and
+// before a read when the last look is more than 100 ms ago. A database that is away
+// and comes back as the same file is used again, and followers are told to forget
+// everything. One that was replaced, or whose log was removed, stays unusable until
+// the store is opened again, by a program that is started again: SQLite shares the
+// log's index among all connections that a process has to a file. Closing the last
+// store saves a log that was removed, unless another process has begun a new one.
 //
 // # Tables
 //
