@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"github.com/latchkey-go/latchkey"
 )
 
 // Lock is a lock that was acquired. Its methods are safe for concurrent use.
@@ -15,7 +17,7 @@ type Lock struct {
 	token   uint64
 	ttl     time.Duration
 	maxHold time.Duration
-	since   time.Time
+	since   latchkey.Moment
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -28,9 +30,9 @@ type Lock struct {
 
 	mu    sync.Mutex
 	state state
-	end   time.Time   // of the lease, by both clocks
-	alarm *time.Timer // at the end
-	err   error       // why it is lost
+	end   latchkey.Moment // of the lease
+	alarm *time.Timer     // at the end
+	err   error           // why it is lost
 }
 
 // state of a Lock. It only moves forward, but for a failed release that finds the lock gone.
@@ -45,16 +47,20 @@ const (
 
 // leaseEnd is until when the holder relies on a lease of ttl that it asked for at
 // asked: a twentieth early, for clocks that do not run at the same speed.
-func leaseEnd(asked time.Time, ttl time.Duration) time.Time { return asked.Add(ttl - ttl/20) }
-
-// past reports whether end has come by either clock: the monotonic one stops while
-// a machine is suspended, and the wall clock can be set.
-func past(end, now time.Time) bool {
-	return !now.Before(end) || !now.Round(0).Before(end.Round(0))
+func leaseEnd(asked latchkey.Moment, ttl time.Duration) latchkey.Moment {
+	ttl -= ttl / 20
+	return latchkey.Moment{Wall: asked.Wall + int64(ttl), Mono: asked.Mono + int64(ttl)}
 }
 
+// past reports whether end has come by either clock: the monotonic one stops while
+// a machine is suspended, and the wall clock can be set back.
+func past(end, now latchkey.Moment) bool { return now.Mono >= end.Mono || now.Wall >= end.Wall }
+
+// left is the time until end, by the clock that timers follow.
+func left(end, now latchkey.Moment) time.Duration { return time.Duration(end.Mono - now.Mono) }
+
 // hold makes the Lock and starts what keeps it.
-func (k *Locker) hold(ctx context.Context, name, owner string, token uint64, o Options, asked time.Time) *Lock {
+func (k *Locker) hold(ctx context.Context, name, owner string, token uint64, o Options, asked latchkey.Moment) *Lock {
 	l := &Lock{
 		locker: k, name: name, owner: owner, token: token, ttl: o.TTL, maxHold: o.MaxHold, since: asked,
 		lost: make(chan struct{}), renewed: make(chan struct{}), end: leaseEnd(asked, o.TTL),
@@ -64,7 +70,7 @@ func (k *Locker) hold(ctx context.Context, name, owner string, token uint64, o O
 	// The end of ctx must not end the renewal: work that winds down still needs the lock.
 	renewal, l.stopRenewal = context.WithCancel(context.WithoutCancel(ctx))
 	l.mu.Lock()
-	l.alarm = time.AfterFunc(l.end.Sub(k.now()), l.ring)
+	l.alarm = time.AfterFunc(left(l.end, k.clock.Now()), l.ring)
 	l.mu.Unlock()
 	go l.renew(renewal)
 	return l
@@ -93,7 +99,7 @@ func (l *Lock) Err() error {
 }
 
 func (l *Lock) errLocked() error {
-	if l.state == stateHeld && past(l.end, l.locker.now()) {
+	if l.state == stateHeld && past(l.end, l.locker.clock.Now()) {
 		l.loseLocked(errors.New("the lease ended before it was renewed"))
 	}
 	switch l.state {
@@ -120,7 +126,7 @@ func (l *Lock) ring() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.state == stateHeld && l.errLocked() == nil { // renewed meanwhile
-		l.alarm.Reset(max(l.end.Sub(l.locker.now()), time.Millisecond))
+		l.alarm.Reset(max(left(l.end, l.locker.clock.Now()), time.Millisecond))
 	}
 }
 
@@ -130,7 +136,7 @@ func (l *Lock) renew(ctx context.Context) {
 	every := l.ttl / 3
 	pause := time.NewTimer(every)
 	defer pause.Stop()
-	until := l.since.Add(l.ttl) // when the server ends the lease, at the earliest
+	until := l.ttl // since it was acquired: when the server ends the lease, at the earliest
 	for {
 		select {
 		case <-ctx.Done():
@@ -140,15 +146,16 @@ func (l *Lock) renew(ctx context.Context) {
 		if l.Err() != nil {
 			return
 		}
-		asked := l.locker.now()
-		next := asked.Add(l.ttl)
-		if limit := l.since.Add(l.maxHold); l.maxHold != 0 && limit.Before(next) {
-			next = limit
+		asked := l.locker.clock.Now()
+		age := left(asked, l.since)
+		next := age + l.ttl
+		if l.maxHold != 0 {
+			next = min(next, l.maxHold)
 		}
-		if !next.After(until) {
+		if next <= until {
 			return // MaxHold is used up: the alarm says when it is over
 		}
-		ttl := next.Sub(asked)
+		ttl := next - age
 		held, err := l.ask(ctx, ttl)
 		switch {
 		case err != nil:
@@ -171,7 +178,7 @@ func (l *Lock) ask(ctx context.Context, ttl time.Duration) (bool, error) {
 	return l.locker.backend.renew(ctx, l.name, l.owner, ttl)
 }
 
-func (l *Lock) extend(asked time.Time, ttl time.Duration) {
+func (l *Lock) extend(asked latchkey.Moment, ttl time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	// A lease that ended by the local clock was told to be lost, and stays so.
@@ -215,13 +222,13 @@ func (l *Lock) Release(ctx context.Context) error {
 		l.stopRenewal()
 		l.cancel(failed(ErrNotHeld, l.name, nil))
 	}
-	left := l.end.Sub(l.locker.now())
+	rest := left(l.end, l.locker.clock.Now())
 	l.mu.Unlock()
-	if left <= 0 { // a call before this one had no answer, and now the lease is over
+	if rest <= 0 { // a call before this one had no answer, and now the lease is over
 		l.setState(stateFree)
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, left)
+	ctx, cancel := context.WithTimeout(ctx, rest)
 	defer cancel()
 	select {
 	case <-l.renewed:

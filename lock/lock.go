@@ -7,6 +7,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/latchkey-go/latchkey"
 )
 
 // Bounds and defaults of Options.
@@ -45,7 +47,7 @@ type Options struct {
 // and is safe for concurrent use.
 type Locker struct {
 	backend backend
-	now     func() time.Time
+	clock   latchkey.Clock
 	backOff backOff
 }
 
@@ -146,18 +148,18 @@ func (k *Locker) Acquire(ctx context.Context, name string, o Options) (*Lock, er
 	over := time.NewTimer(o.Wait)
 	defer over.Stop()
 
-	owner := k.backend.owner(k.now())
+	owner := k.backend.owner(k.clock.Now().Time())
 	var freed <-chan struct{}
 	unsure := false // an earlier try may have been granted
 	for try, last := 0, o.Wait == 0; ; try++ {
 		var token uint64
-		asked := k.now()
+		asked := k.clock.Now()
 		if err = ctx.Err(); err == nil {
 			token, err = k.try(ctx, name, owner, o.TTL)
 			unsure = unsure || err != nil
 		}
 		if err == nil && token != 0 {
-			if !past(leaseEnd(asked, o.TTL), k.now()) {
+			if !past(leaseEnd(asked, o.TTL), k.clock.Now()) {
 				return k.hold(ctx, name, owner, token, o, asked), nil
 			}
 			unsure = true // granted, and told too late: the lease is as good as over

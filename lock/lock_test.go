@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/redis/rueidis"
 
 	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/internal/servers"
+	"github.com/latchkey-go/latchkey/latchkeytest"
 	"github.com/latchkey-go/latchkey/lock"
 )
 
@@ -188,32 +189,30 @@ func rawRedis(t testing.TB, addr string) rueidis.Client {
 	return client
 }
 
-// Either clock ends the lease at once, before any timer fires: the wall clock
-// alone goes on while a machine sleeps, the monotonic one while the wall clock is set back.
+// Either clock ends the lease at once, before any timer fires: the wall clock alone
+// goes on while a machine sleeps, and the monotonic one while the wall clock is set back.
 func TestClockOfHolder(t *testing.T) {
 	eachBackend(t, func(t *testing.T, kind, addr string) {
 		for _, c := range []struct {
 			name string
-			jump func(time.Time) time.Time
+			turn func(*latchkeytest.Clock)
+			lost bool
 		}{
-			{"wall", func(now time.Time) time.Time {
-				// Now and later with a monotonic part: the wall reading alone is moved.
-				return now.Round(0).Add(time.Minute)
-			}},
-			{"both", func(now time.Time) time.Time { return now.Add(time.Minute) }},
+			{"suspended", func(c *latchkeytest.Clock) { c.Suspend(29 * time.Second) }, true},
+			{"wall-set-back", func(c *latchkeytest.Clock) { c.StepWall(-time.Hour); c.Advance(29 * time.Second) }, true},
+			{"almost", func(c *latchkeytest.Clock) { c.Advance(28 * time.Second) }, false},
 		} {
 			t.Run(c.name, func(t *testing.T) {
-				var asleep atomic.Bool
-				k := mustOpen(t, kind, addr, options{now: func() time.Time {
-					if now := time.Now(); !asleep.Load() {
-						return now
-					} else {
-						return c.jump(now)
-					}
-				}})
+				clock := latchkeytest.NewClock(time.Time{})
+				k := mustOpen(t, kind, addr, options{clock: clock})
 				l := mustAcquire(t, k, t.Name(), lock.Options{TTL: 30 * time.Second})
 				isNil(t, l.Err())
-				asleep.Store(true)
+				c.turn(clock)
+				if !c.lost {
+					isNil(t, l.Err())
+					isNil(t, l.Release(t.Context()))
+					return
+				}
 				wantErr(t, l.Err(), lock.ErrLost)
 				lostSoon(t, l)
 				_, err := k.Acquire(t.Context(), t.Name(), lock.Options{}) // others still wait out the TTL
@@ -221,6 +220,52 @@ func TestClockOfHolder(t *testing.T) {
 			})
 		}
 	})
+}
+
+// A release right after the connection broke tries again on another.
+func TestReleaseAfterCut(t *testing.T) {
+	eachBackend(t, func(t *testing.T, kind, addr string) {
+		p := servers.StartProxy(t, addr)
+		k := mustOpen(t, kind, p.Addr, options{})
+		for range 5 {
+			l := mustAcquire(t, k, t.Name(), lock.Options{Wait: time.Minute})
+			p.Cut()
+			p.Resume()
+			isNil(t, l.Release(t.Context()))
+		}
+	})
+}
+
+// What a try took without telling is freed when the caller gives up. Over several
+// connections the order is not certain, so here is one.
+func TestGivingUpFrees(t *testing.T) {
+	p := servers.StartProxy(t, redis.Addr)
+	near := mustOpen(t, "redis", redis.Addr, options{})
+	single, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{p.Addr}, DisableCache: true, ForceSingleClient: true, PipelineMultiplex: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(single.Close)
+	far, err := lock.NewRedis(lock.RedisConfig{Client: single})
+	isNil(t, err)
+	first := mustAcquire(t, far, t.Name(), lock.Options{}) // connected
+	isNil(t, first.Release(t.Context()))
+	p.Stall()
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	_, err = far.Acquire(ctx, t.Name(), lock.Options{TTL: time.Hour})
+	wantErr(t, err, lock.ErrTimeout)
+	p.Resume()
+	client := rawRedis(t, redis.Addr)
+	deadline := time.Now().Add(time.Minute)
+	for last := first.Token(); last == first.Token(); { // until the late question has its answer
+		if time.Now().After(deadline) {
+			t.Fatal("the late question did not arrive")
+		}
+		last, err = command(t, client, "GET", "{latchkey:lock:"+t.Name()+"}:fence").AsUint64()
+		isNil(t, err)
+	}
+	isNil(t, mustAcquire(t, near, t.Name(), lock.Options{Wait: 10 * time.Second}).Release(t.Context()))
 }
 
 func TestInvalid(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/rueidis"
 
+	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/internal/servers"
 	"github.com/latchkey-go/latchkey/lock"
 )
@@ -47,7 +48,7 @@ type options struct {
 	mode           lock.Mode
 	notify         bool
 	retryMin, most time.Duration
-	now            func() time.Time
+	clock          latchkey.Clock
 }
 
 // open makes a locker with a client of its own. kind is "redis" or "postgres"; addr
@@ -58,14 +59,14 @@ func open(kind, addr string, o options) (*lock.Locker, func(), error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		k, err := lock.NewRedis(lock.RedisConfig{Client: client, Mode: o.mode, Notify: o.notify, RetryMin: o.retryMin, RetryMax: o.most, Now: o.now})
+		k, err := lock.NewRedis(lock.RedisConfig{Client: client, Mode: o.mode, Notify: o.notify, RetryMin: o.retryMin, RetryMax: o.most, Clock: o.clock})
 		return k, client.Close, err
 	}
 	pool, err := pgxpool.New(context.Background(), fmt.Sprintf("postgres://%s@%s/%[1]s?pool_max_conns=40&connect_timeout=2", servers.User, addr))
 	if err != nil {
 		return nil, nil, err
 	}
-	k, err := lock.NewPostgres(lock.PostgresConfig{Pool: pool, RetryMin: o.retryMin, RetryMax: o.most, Now: o.now})
+	k, err := lock.NewPostgres(lock.PostgresConfig{Pool: pool, RetryMin: o.retryMin, RetryMax: o.most, Clock: o.clock})
 	return k, pool.Close, err
 }
 

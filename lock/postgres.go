@@ -12,6 +12,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/latchkey-go/latchkey"
 )
 
 // PostgresConfig says where locks are. Pool is required.
@@ -29,9 +31,9 @@ type PostgresConfig struct {
 	// min, 20 ms and 500 ms when zero. There is no notification: LISTEN does not pass
 	// a pooler.
 	RetryMin, RetryMax time.Duration
-	// Now is the local clock, which judges leases only; nil is time.Now. Readings
-	// should have a monotonic part, as those of time.Now have.
-	Now func() time.Time
+	// Clock is the local clock, which judges leases; nil is the machine's. Pauses are
+	// measured by timers.
+	Clock latchkey.Clock
 }
 
 var tableName = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,62}(\.[a-z_][a-z0-9_]{0,62})?$`)
@@ -56,9 +58,9 @@ func (cfg PostgresConfig) check(p *problems) (table string) {
 func NewPostgres(cfg PostgresConfig) (*Locker, error) {
 	var p problems
 	table := cfg.check(&p)
-	k := &Locker{now: cfg.Now, backOff: newBackOff(&p, cfg.RetryMin, cfg.RetryMax, 20*time.Millisecond, 500*time.Millisecond)}
-	if k.now == nil {
-		k.now = time.Now
+	k := &Locker{clock: cfg.Clock, backOff: newBackOff(&p, cfg.RetryMin, cfg.RetryMax, 20*time.Millisecond, 500*time.Millisecond)}
+	if k.clock == nil {
+		k.clock = latchkey.SystemClock()
 	}
 	k.backend = newPostgresBackend(cfg.Pool, table)
 	return k, p.err()

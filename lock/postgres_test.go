@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/latchkey-go/latchkey/internal/servers"
@@ -108,7 +109,10 @@ func TestPostgresDurable(t *testing.T) {
 	if err := createTable(s.URL); err != nil {
 		t.Fatal(err)
 	}
-	mustExec(t, openPool(t, s.URL), "CREATE TABLE probe (n int)")
+	// Made to last, so that only the rows are in question.
+	if _, err := openPool(t, s.URL).Exec(t.Context(), "SET synchronous_commit = on; CREATE TABLE probe (n int)", pgx.QueryExecModeSimpleProtocol); err != nil {
+		t.Fatal(err)
+	}
 	k := mustOpen(t, "postgres", s.Addr, options{})
 	l := mustAcquire(t, k, t.Name(), lock.Options{TTL: time.Minute})
 	mustExec(t, openPool(t, s.URL), "INSERT INTO probe VALUES (1)")
@@ -146,6 +150,20 @@ func TestPostgresSerializable(t *testing.T) {
 		lockers = append(lockers, k)
 	}
 	contend(t, lockers, t.Name(), 10*time.Second, 2, nil)
+	for range 20 {
+		var all sync.WaitGroup
+		for i := range 16 {
+			all.Go(func() {
+				l, err := lockers[i%2].Acquire(t.Context(), t.Name()+"-once", lock.Options{})
+				if err != nil {
+					wantErr(t, err, lock.ErrTimeout)
+					return
+				}
+				isNil(t, l.Release(t.Context()))
+			})
+		}
+		all.Wait()
+	}
 }
 
 func TestPostgresPurge(t *testing.T) {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"github.com/latchkey-go/latchkey"
 )
 
 // Mode is whose keys a Locker over Redis uses.
@@ -51,9 +53,9 @@ type RedisConfig struct {
 	// RetryMin and RetryMax bound the pause between tries, before jitter; 1 ms to 1
 	// min, 10 ms and 250 ms when zero.
 	RetryMin, RetryMax time.Duration
-	// Now is the local clock, which judges leases only; nil is time.Now. Readings
-	// should have a monotonic part, as those of time.Now have.
-	Now func() time.Time
+	// Clock is the local clock, which judges leases; nil is the machine's. Pauses are
+	// measured by timers.
+	Clock latchkey.Clock
 }
 
 // NewRedis checks the configuration and asks the server nothing yet. The error is
@@ -76,9 +78,9 @@ func NewRedis(cfg RedisConfig) (*Locker, error) {
 	case len(cfg.Prefix) > 100 || strings.ContainsFunc(cfg.Prefix, func(r rune) bool { return r <= ' ' || r > '~' || r == '{' || r == '}' }):
 		p.add("Prefix", "at most 100 printable ASCII characters without spaces and braces are allowed")
 	}
-	k := &Locker{backend: b, now: cfg.Now, backOff: newBackOff(&p, cfg.RetryMin, cfg.RetryMax, 10*time.Millisecond, 250*time.Millisecond)}
-	if k.now == nil {
-		k.now = time.Now
+	k := &Locker{backend: b, clock: cfg.Clock, backOff: newBackOff(&p, cfg.RetryMin, cfg.RetryMax, 10*time.Millisecond, 250*time.Millisecond)}
+	if k.clock == nil {
+		k.clock = latchkey.SystemClock()
 	}
 	return k, p.err()
 }
