@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"encoding/binary"
 	"errors"
+	"hash/maphash"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,6 +20,7 @@ type Cache struct {
 	settings
 	remote *remote // nil without Redis
 
+	seed    maphash.Seed
 	users   *slab.Cache // entries of users
 	refused *slab.Cache // entries of refused tokens
 
@@ -52,7 +54,7 @@ func New(cfg Config) (*Cache, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cache{settings: s, flights: make(map[[32]byte]*flight), turns: make(chan struct{}, s.MaxCalls)}
+	c := &Cache{settings: s, flights: make(map[[32]byte]*flight), turns: make(chan struct{}, s.MaxCalls), seed: maphash.MakeSeed()}
 	if c.users, err = slab.New(slab.Config{MaxBytes: s.MaxBytes / 8 * 7}); err != nil {
 		return nil, err
 	}
@@ -84,127 +86,136 @@ func (c *Cache) Close() error {
 
 // Lookup returns the user whose session the token is. The error is of code
 // invalid_session when the upstream says that it is nobody's, or store_unavailable
-// when nobody could say, or ctx ended first. A hit in the process allocates nothing for tokens up to 512 bytes.
+// when nobody could say, or ctx ended first. A hit in the process allocates nothing.
 func (c *Cache) Lookup(ctx context.Context, token string) (User, error) {
 	var u User
-	if !plausible(token) {
+	if len(token) > MaxToken {
 		c.stats.implausible.Add(1)
 		return u, errRefused
 	}
-	var buf [512]byte // on the stack, which a conversion of the token is not
-	digest := sha256.Sum256(append(buf[:0], token...))
 	now := c.Clock.Now()
-	switch c.recall(&digest, now, &u) {
-	case recallUser:
+	key := c.keyOf(token)
+	if e, mark, ok := c.users.Get(&key); ok && c.stands(e, token, mark) && within(e[entryFreshMono:], now) && decodeUser(userIn(e), &u) == nil {
 		c.stats.hits.Add(1)
 		return u, nil
-	case recallRefused:
+	}
+	if !plausible(token) { // none of these is ever filed, so that hits need no look
+		c.stats.implausible.Add(1)
+		return User{}, errRefused
+	}
+	s := newSubject(c, token)
+	if c.isRefused(&s.digest, now) {
 		c.stats.refusedHits.Add(1)
 		return User{}, errRefused
 	}
-	return c.ask(ctx, &subject{token: token, digest: digest})
+	return c.ask(ctx, s)
 }
 
-type recalled int
+// subject is what is looked up: a token, its SHA-256, and its key in the process.
+type subject struct {
+	token  string
+	digest [32]byte
+	key    [16]byte
+}
 
+func newSubject(c *Cache, token string) *subject {
+	return &subject{token: token, digest: sha256.Sum256([]byte(token)), key: c.keyOf(token)}
+}
+
+// keyOf is a token's place in the process. SHA-256 would take longer than all the
+// rest of a hit. A hash that is merely fast does here because it decides nothing: the entry holds the
+// token, and equality does. The seed is this process' secret, so that who
+// asks can neither aim at a place nor learn from the time a comparison takes: it is
+// made only where all 64 bits agree.
+func (c *Cache) keyOf(token string) (key [16]byte) {
+	binary.LittleEndian.PutUint64(key[:], maphash.String(c.seed, token))
+	binary.LittleEndian.PutUint64(key[8:], uint64(len(token)))
+	return key
+}
+
+// An entry in the process: the buckets of its user and token, four limits in
+// nanoseconds, the length of the token, the token, the packed user.
 const (
-	recallNothing recalled = iota
-	recallUser
-	recallRefused
+	entryUserBucket  = 0
+	entryTokenBucket = 2
+	entryFreshMono   = 4
+	entryFreshWall   = 12
+	entryStaleMono   = 20
+	entryStaleWall   = 28
+	entryLength      = 36
+	entryToken       = 38
 )
-
-// An entry in the process: the second half of the digest (the first is its key),
-// the user's bucket, four limits in nanoseconds, then the packed user, nothing for a refused token.
-const (
-	entryFreshMono = 16 + 2 + 8*iota
-	entryFreshWall
-	entryStaleMono
-	entryStaleWall
-	entryUser
-)
-
-// recall looks into the process cache. What it finds is fresh by both clocks: the
-// monotonic one stands still in a suspended machine, and the other can be set back.
-func (c *Cache) recall(digest *[32]byte, now latchkey.Moment, u *User) recalled {
-	key := (*[16]byte)(digest[:16])
-	if e, mark, ok := c.users.Get(key); ok && c.stands(e, digest, mark) && within(e[entryFreshMono:], now) {
-		if decodeUser(e[entryUser:], u) == nil {
-			return recallUser
-		}
-	}
-	// A refusal counts before an invalidation as well as after it.
-	if c.isRefused(digest, now) {
-		return recallRefused
-	}
-	return recallNothing
-}
-
-func (c *Cache) isRefused(digest *[32]byte, now latchkey.Moment) bool {
-	e, _, ok := c.refused.Get((*[16]byte)(digest[:16]))
-	return ok && sameDigest(e, digest) && within(e[entryFreshMono:], now)
-}
 
 // recallStale finds an entry that is past its time but not past ServeStale.
-func (c *Cache) recallStale(digest *[32]byte, now latchkey.Moment) (u User, ok bool) {
-	e, mark, ok := c.users.Get((*[16]byte)(digest[:16]))
-	if !ok || !c.stands(e, digest, mark) || !within(e[entryStaleMono:], now) || decodeUser(e[entryUser:], &u) != nil {
+func (c *Cache) recallStale(s *subject, now latchkey.Moment) (u User, ok bool) {
+	e, mark, ok := c.users.Get(&s.key)
+	if !ok || !c.stands(e, s.token, mark) || !within(e[entryStaleMono:], now) || decodeUser(userIn(e), &u) != nil {
 		return User{}, false
 	}
 	return u, true
 }
 
 // stands reports that an entry is the token's and neither it nor its user was invalidated.
-func (c *Cache) stands(e []byte, digest *[32]byte, mark int64) bool {
-	return c.userMarks[binary.LittleEndian.Uint16(e[16:])].Load() <= mark &&
-		c.tokenMarks[tokenBucket(digest)].Load() <= mark && sameDigest(e, digest)
+func (c *Cache) stands(e []byte, token string, mark int64) bool {
+	le := binary.LittleEndian
+	return c.userMarks[le.Uint16(e[entryUserBucket:])%buckets].Load() <= mark &&
+		c.tokenMarks[le.Uint16(e[entryTokenBucket:])%buckets].Load() <= mark &&
+		string(e[entryToken:entryToken+int(le.Uint16(e[entryLength:]))]) == token
 }
 
-func sameDigest(e []byte, digest *[32]byte) bool {
-	return subtle.ConstantTimeCompare(e[:16], digest[16:]) == 1
+func userIn(e []byte) []byte {
+	return e[entryToken+int(binary.LittleEndian.Uint16(e[entryLength:])):]
+}
+
+// isRefused looks among the refused tokens, which are held by their hash: there are
+// as many as anybody cares to send, and of any length.
+func (c *Cache) isRefused(digest *[32]byte, now latchkey.Moment) bool {
+	e, _, ok := c.refused.Get((*[16]byte)(digest[:16]))
+	return ok && subtle.ConstantTimeCompare(e[:16], digest[16:]) == 1 && within(e[16:], now)
 }
 
 func tokenBucket(digest *[32]byte) uint16 {
 	return binary.LittleEndian.Uint16(digest[:]) % buckets
 }
 
+// within reports that a pair of limits is ahead by both clocks: the monotonic one
+// stands still in a suspended machine, and the other can be set back.
 func within(limits []byte, now latchkey.Moment) bool {
 	return now.Mono < int64(binary.LittleEndian.Uint64(limits)) && now.Wall < int64(binary.LittleEndian.Uint64(limits[8:]))
 }
 
 // keep files a user under the counter that its lookup began with. A fill that was
 // overtaken by an invalidation may be filed: it does not stand.
-func (c *Cache) keep(digest *[32]byte, u *User, mark int64, since latchkey.Moment, fresh, stale time.Duration) {
+func (c *Cache) keep(s *subject, u *User, mark int64, since latchkey.Moment, fresh, stale time.Duration) {
 	limit := int64(1<<63 - 1)
 	if !u.ExpiresAt.IsZero() {
 		limit = u.ExpiresAt.UnixNano()
 	}
-	e := make([]byte, entryUser, entryUser+2+4*8+5*2+len(u.ID)+len(u.Email)+len(u.Name)+len(u.Tier)+len(u.Claims)+3)
-	copy(e, digest[16:])
+	e := make([]byte, entryToken, entryToken+len(s.token)+2+4*8+5*3+len(u.ID)+len(u.Email)+len(u.Name)+len(u.Tier)+len(u.Claims))
 	le := binary.LittleEndian
-	le.PutUint16(e[16:], bucketOf(u.ID))
+	le.PutUint16(e[entryUserBucket:], bucketOf(u.ID))
+	le.PutUint16(e[entryTokenBucket:], tokenBucket(&s.digest))
 	le.PutUint64(e[entryFreshMono:], uint64(since.Mono+int64(fresh)))
 	le.PutUint64(e[entryFreshWall:], uint64(min(since.Wall+int64(fresh), limit)))
 	le.PutUint64(e[entryStaleMono:], uint64(since.Mono+int64(stale)))
 	le.PutUint64(e[entryStaleWall:], uint64(min(since.Wall+int64(stale), limit)))
-	key := (*[16]byte)(digest[:16])
-	c.users.Put(key, appendUser(e, u), mark)
-	if c.isRefused(digest, since) { // refused meanwhile: see InvalidateToken
-		c.users.Delete(key)
+	le.PutUint16(e[entryLength:], uint16(len(s.token))) // at most MaxToken
+	c.users.Put(&s.key, appendUser(append(e, s.token...), u), mark)
+	if c.isRefused(&s.digest, since) { // refused meanwhile: see InvalidateToken
+		c.users.Delete(&s.key)
 	}
 }
 
 // refuse files a refusal. What was known of the token is forgotten.
-func (c *Cache) refuse(digest *[32]byte, since latchkey.Moment, d time.Duration) {
-	key := (*[16]byte)(digest[:16])
-	c.users.Delete(key)
-	if d <= 0 {
-		return
+func (c *Cache) refuse(s *subject, since latchkey.Moment, d time.Duration) {
+	if d > 0 {
+		var e [16 + 2*8]byte
+		copy(e[:], s.digest[16:])
+		binary.LittleEndian.PutUint64(e[16:], uint64(since.Mono+int64(d)))
+		binary.LittleEndian.PutUint64(e[24:], uint64(since.Wall+int64(d)))
+		c.refused.Put((*[16]byte)(s.digest[:16]), e[:], 0)
 	}
-	var e [entryStaleMono]byte
-	copy(e[:], digest[16:])
-	binary.LittleEndian.PutUint64(e[entryFreshMono:], uint64(since.Mono+int64(d)))
-	binary.LittleEndian.PutUint64(e[entryFreshWall:], uint64(since.Wall+int64(d)))
-	c.refused.Put(key, e[:], 0)
+	c.users.Delete(&s.key) // after the refusal stands: see keep
 }
 
 // InvalidateUser voids what is known of a user's sessions: after a change of the
@@ -230,10 +241,10 @@ func (c *Cache) InvalidateToken(ctx context.Context, token string) error {
 	if !plausible(token) {
 		return nil // never was a session
 	}
-	digest := sha256.Sum256([]byte(token))
+	s := newSubject(c, token)
 	// First, so that a flight that departs from now on finds it when it lands.
-	c.refuse(&digest, c.Clock.Now(), c.TTL+c.ServeStale+c.UpstreamTimeout)
-	return c.invalidate(ctx, &c.tokenMarks[tokenBucket(&digest)], func(ctx context.Context) error { return c.remote.endTokenOrWait(ctx, &digest) })
+	c.refuse(s, c.Clock.Now(), c.TTL+c.ServeStale+c.UpstreamTimeout)
+	return c.invalidate(ctx, &c.tokenMarks[tokenBucket(&s.digest)], func(ctx context.Context) error { return c.remote.endTokenOrWait(ctx, &s.digest) })
 }
 
 // invalidate raises the mark before Redis is told, so that this process is done even

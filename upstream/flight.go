@@ -96,7 +96,7 @@ func (c *Cache) fly(f *flight, s *subject) {
 	case errors.Is(err, latchkey.ErrInvalidSession):
 		c.stats.refusals.Add(1)
 		f.err = errRefused
-		c.refuse(&s.digest, at, c.NegativeTTL)
+		c.refuse(s, at, c.NegativeTTL)
 		if in.remnant { // or another process serves it when the upstream is away
 			_ = c.remote.drop(c.ctx, &s.digest) // counted there; it ends with its TTL
 		}
@@ -138,7 +138,7 @@ func (c *Cache) consult(f *flight, s *subject, at latchkey.Moment) (in consulted
 	switch {
 	case got.ended:
 		f.err, in.settled = errRefused, true
-		c.refuse(&s.digest, at, c.ProcessTTL)
+		c.refuse(s, at, c.ProcessTTL)
 		return in
 	case got.known && r.distrusts(s, &got.user):
 		return consulted{} // nor is anything filed that others would read
@@ -151,7 +151,7 @@ func (c *Cache) consult(f *flight, s *subject, at latchkey.Moment) (in consulted
 			stale = got.fresh + c.ServeStale
 		}
 		f.user, in.settled = got.user, true
-		c.keep(&s.digest, &f.user, f.mark, at, min(c.ProcessTTL, got.fresh), stale)
+		c.keep(s, &f.user, f.mark, at, min(c.ProcessTTL, got.fresh), stale)
 		return in
 	}
 	in.seen = got.seen
@@ -174,7 +174,7 @@ func (c *Cache) held(s *subject, at latchkey.Moment) (User, bool) {
 	if c.ServeStale == 0 {
 		return User{}, false
 	}
-	return c.recallStale(&s.digest, at)
+	return c.recallStale(s, at)
 }
 
 // maxSkew is how far apart the hosts' clocks may be for entries to be believed.
@@ -201,7 +201,7 @@ func (c *Cache) file(f *flight, s *subject, user User, seen ticket, asked latchk
 		if left <= 0 {
 			c.stats.refusals.Add(1)
 			f.err = errRefused
-			c.refuse(&s.digest, asked, c.NegativeTTL)
+			c.refuse(s, asked, c.NegativeTTL)
 			return
 		}
 		fresh, stale = min(fresh, left), min(stale, max(0, left-fresh))
@@ -215,7 +215,7 @@ func (c *Cache) file(f *flight, s *subject, user User, seen ticket, asked latchk
 			return
 		}
 	}
-	c.keep(&s.digest, &f.user, f.mark, asked, min(c.ProcessTTL, fresh), fresh+stale)
+	c.keep(s, &f.user, f.mark, asked, min(c.ProcessTTL, fresh), fresh+stale)
 }
 
 // call asks the upstream within its time and turn.

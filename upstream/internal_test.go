@@ -2,7 +2,6 @@ package upstream
 
 import (
 	"context"
-	"crypto/sha256"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -25,35 +24,38 @@ func newBare(t *testing.T) *Cache {
 	return c
 }
 
+// served reports that the process answers for the token with a user.
+func served(c *Cache, s *subject) bool {
+	_, ok := c.recallStale(s, c.Clock.Now())
+	return ok
+}
+
 // A flight that departed when the token was refused already, because its lookup had
 // looked before, does not bring the user back.
 func TestRefusalOutlivesFill(t *testing.T) {
 	c := newBare(t)
-	digest := [32]byte{1}
+	s := newSubject(c, "token")
 	now := c.Clock.Now()
-	c.refuse(&digest, now, time.Hour)
-	c.raise(&c.tokenMarks[tokenBucket(&digest)])
-	c.keep(&digest, &User{ID: "u"}, c.counter.Load(), now, time.Hour, time.Hour)
-	var u User
-	if got := c.recall(&digest, now, &u); got != recallRefused {
-		t.Fatal(got, u)
+	c.refuse(s, now, time.Hour)
+	c.raise(&c.tokenMarks[tokenBucket(&s.digest)])
+	c.keep(s, &User{ID: "u"}, c.counter.Load(), now, time.Hour, time.Hour)
+	if served(c, s) || !c.isRefused(&s.digest, now) {
+		t.Fatal("the user is back")
 	}
 }
 
 // An ended token's fill does not stand even when the refusal was displaced by others.
 func TestEndedTokenWithoutRefusal(t *testing.T) {
 	c := newBare(t)
-	token := "token"
-	digest := sha256.Sum256([]byte(token))
+	s := newSubject(c, "token")
 	now, mark := c.Clock.Now(), c.counter.Load()
-	if err := c.InvalidateToken(context.Background(), token); err != nil {
+	if err := c.InvalidateToken(context.Background(), s.token); err != nil {
 		t.Fatal(err)
 	}
 	c.refused.Clear()
-	c.keep(&digest, &User{ID: "u"}, mark, now, time.Hour, time.Hour)
-	var u User
-	if got := c.recall(&digest, now, &u); got != recallNothing {
-		t.Fatal(got, u)
+	c.keep(s, &User{ID: "u"}, mark, now, time.Hour, time.Hour)
+	if served(c, s) {
+		t.Fatal("the user is back")
 	}
 }
 
@@ -62,23 +64,22 @@ func TestEndedTokenWithoutRefusal(t *testing.T) {
 func TestInvalidationWhileRedisIsTold(t *testing.T) {
 	c := newBare(t)
 	c.remote = &remote{} // there is one
-	digest := [32]byte{1}
+	s := newSubject(c, "token")
 	now := c.Clock.Now()
-	fill := func() { c.keep(&digest, &User{ID: "u"}, c.counter.Load(), now, time.Hour, time.Hour) }
+	fill := func() { c.keep(s, &User{ID: "u"}, c.counter.Load(), now, time.Hour, time.Hour) }
 	fill()
-	var u User
-	if c.recall(&digest, now, &u) != recallUser {
+	if !served(c, s) {
 		t.Fatal("not kept")
 	}
 	err := c.invalidate(context.Background(), &c.userMarks[bucketOf("u")], func(context.Context) error {
-		if c.recall(&digest, now, &u) != recallNothing {
+		if served(c, s) {
 			t.Error("still served")
 		}
 		fill()
 		return nil
 	})
-	if got := c.recall(&digest, now, &u); err != nil || got != recallNothing {
-		t.Fatal(err, got)
+	if err != nil || served(c, s) {
+		t.Fatal("served again", err)
 	}
 	c.remote = nil
 }

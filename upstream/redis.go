@@ -18,12 +18,6 @@ import (
 	"github.com/latchkey-go/latchkey/upstream/internal/respguard"
 )
 
-// subject is what is looked up: a token and its SHA-256.
-type subject struct {
-	token  string
-	digest [32]byte
-}
-
 // found is what Redis knows of a token.
 type found struct {
 	user  User
