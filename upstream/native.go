@@ -40,6 +40,8 @@ type nativeLayout struct {
 	name     string
 	entries  string // prefix of the entries' keys
 	counters string // key of the hash
+
+	reading, filling, ending *script
 }
 
 const (
@@ -54,7 +56,8 @@ const (
 
 func newNativeLayout(d doer, name string) *nativeLayout {
 	prefix := "latchkey:upstream:{" + name + "}:" // the braces keep both kinds in one slot
-	return &nativeLayout{doer: d, name: name, entries: prefix + "e:", counters: prefix + "i"}
+	return &nativeLayout{doer: d, name: name, entries: prefix + "e:", counters: prefix + "i",
+		reading: newScript(nativeRead), filling: newScript(nativeFill), ending: newScript(nativeEnd)}
 }
 
 // bucketOf is a user's place among the counted invalidations.
@@ -71,7 +74,7 @@ func (l *nativeLayout) key(digest *[32]byte) string { return l.entries + hex.Enc
 
 // Lengths are looked at and texts cut before anything is sent: a foreign value
 // under one of the keys may have any size.
-var nativeRead = rueidis.NewLuaScript(`
+const nativeRead = `
 local n = redis.call('STRLEN', KEYS[1])
 local e = ''
 if n > 0 and n <= tonumber(ARGV[2]) then e = redis.call('GET', KEYS[1]) end
@@ -82,12 +85,12 @@ if not c[1] then
 end
 local t = 0
 if n > 0 then t = redis.call('PTTL', KEYS[1]) end
-return {n, t, string.sub(c[1], 1, 32), string.sub(c[2] or '0', 1, 32), string.sub(c[3] or '0', 1, 32), e}`)
+return {n, t, string.sub(c[1], 1, 32), string.sub(c[2] or '0', 1, 32), string.sub(c[3] or '0', 1, 32), e}`
 
 func (l *nativeLayout) read(ctx context.Context, s *subject, _ time.Time) (found, error) {
 	var epoch [8]byte
 	_, _ = rand.Read(epoch[:]) // never fails
-	out, err := l.exec(ctx, nativeRead, []string{l.key(&s.digest), l.counters}, []string{hex.EncodeToString(epoch[:]), strconv.Itoa(maxNative)})
+	out, err := l.exec(ctx, l.reading, []string{l.key(&s.digest), l.counters}, []string{hex.EncodeToString(epoch[:]), strconv.Itoa(maxNative)})
 	if err != nil {
 		return found{}, err
 	}
@@ -138,13 +141,13 @@ func entryCounter(entry string) (uint64, bool) {
 
 // The counter must not have moved for this user since the lookup began, nor have
 // been lost meanwhile, nor the token been ended.
-var nativeFill = rueidis.NewLuaScript(`
+const nativeFill = `
 local c = redis.call('HMGET', KEYS[2], 'e', ARGV[3])
 if c[1] ~= ARGV[1] then return {0} end
 if c[2] and tonumber(c[2]) > tonumber(ARGV[2]) then return {0} end
 if redis.call('GETRANGE', KEYS[1], 0, 0) == '0' then return {0} end
 redis.call('SET', KEYS[1], ARGV[4], 'PX', ARGV[5])
-return {1}`)
+return {1}`
 
 func (l *nativeLayout) fill(ctx context.Context, s *subject, u *User, seen ticket, fresh, stale time.Duration) (bool, error) {
 	counter, err := strconv.ParseUint(seen.counter, 10, 53)
@@ -157,7 +160,7 @@ func (l *nativeLayout) fill(ctx context.Context, s *subject, u *User, seen ticke
 		return false, err
 	}
 	args := []string{seen.epoch, seen.counter, bucket, entry, strconv.FormatInt((fresh + stale).Milliseconds(), 10)}
-	out, err := l.exec(ctx, nativeFill, []string{l.key(&s.digest), l.counters}, args)
+	out, err := l.exec(ctx, l.filling, []string{l.key(&s.digest), l.counters}, args)
 	return stored(out, err)
 }
 
@@ -190,15 +193,15 @@ func (l *nativeLayout) endToken(ctx context.Context, digest *[32]byte, keep time
 	return err
 }
 
-var nativeEnd = rueidis.NewLuaScript(`
+const nativeEnd = `
 redis.call('HSETNX', KEYS[1], 'e', ARGV[1])
 redis.call('HSET', KEYS[1], ARGV[2], redis.call('HINCRBY', KEYS[1], 'n', 1))
-return {1}`)
+return {1}`
 
 func (l *nativeLayout) endUser(ctx context.Context, id string, _ time.Time) error {
 	var epoch [8]byte
 	_, _ = rand.Read(epoch[:]) // never fails
-	_, err := l.exec(ctx, nativeEnd, []string{l.counters}, []string{hex.EncodeToString(epoch[:]), bucketField(id)})
+	_, err := l.exec(ctx, l.ending, []string{l.counters}, []string{hex.EncodeToString(epoch[:]), bucketField(id)})
 	if _, replied := rueidis.IsRedisErr(err); replied || errors.Is(err, errGarbage) {
 		// A full Redis, or a foreign value in the hash's place: without it nothing counts.
 		return l.do(ctx, "DEL", l.counters)
@@ -216,7 +219,7 @@ func (l *nativeLayout) aead(token string) (cipher.AEAD, error) {
 	if err != nil {
 		return nil, err
 	}
-	return cipher.NewGCM(block)
+	return cipher.NewGCMWithRandomNonce(block)
 }
 
 func (l *nativeLayout) additional(head string) []byte {
@@ -230,11 +233,7 @@ func (l *nativeLayout) seal(s *subject, epoch string, counter uint64, bucket str
 	}
 	head := "1" + epoch + hex.EncodeToString(binary.BigEndian.AppendUint64(nil, counter)) + bucket
 	plain := appendUser(binary.BigEndian.AppendUint64(nil, uint64(stale.Milliseconds())), u)
-	out := make([]byte, nativeHead+nonceBytes, nativeHead+nonceBytes+len(plain)+aead.Overhead())
-	copy(out, head)
-	nonce := out[nativeHead:]
-	_, _ = rand.Read(nonce) // never fails
-	return string(aead.Seal(out, nonce, plain, l.additional(head))), nil
+	return string(aead.Seal([]byte(head), nil, plain, l.additional(head))), nil // the nonce comes first
 }
 
 // open opens an entry of at least the head's length. That the head's bucket is the
@@ -245,7 +244,7 @@ func (l *nativeLayout) open(s *subject, entry string, u *User) (stale time.Durat
 		return 0, err
 	}
 	head, rest := entry[:nativeHead], []byte(entry[nativeHead:])
-	plain, err := aead.Open(nil, rest[:nonceBytes], rest[nonceBytes:], l.additional(head))
+	plain, err := aead.Open(nil, nil, rest, l.additional(head))
 	if err != nil || len(plain) < staleBytes {
 		return 0, errGarbage
 	}

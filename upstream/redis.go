@@ -62,7 +62,7 @@ var (
 
 // doer runs commands; layouts have no other way to Redis.
 type doer interface {
-	exec(ctx context.Context, script *rueidis.Lua, keys, args []string) ([]rueidis.RedisMessage, error)
+	exec(ctx context.Context, script *script, keys, args []string) ([]rueidis.RedisMessage, error)
 	do(ctx context.Context, command ...string) error
 }
 
@@ -120,7 +120,7 @@ func newRemote(s *settings) *remote {
 	}
 	layoutOver := func(d doer) layout {
 		if s.Redis.Format == FormatSessionCache {
-			return &sharedLayout{doer: d, ttl: s.TTL}
+			return newSharedLayout(d, s.TTL)
 		}
 		return newNativeLayout(d, s.Redis.Name)
 	}
@@ -159,10 +159,10 @@ type trips struct {
 	anyway bool
 }
 
-// exec runs a script by its hash in one trip (two when the server has not met it yet).
-func (t trips) exec(ctx context.Context, script *rueidis.Lua, keys, args []string) (out []rueidis.RedisMessage, err error) {
+// exec runs a script by its hash in one trip (more when the server has not met it yet).
+func (t trips) exec(ctx context.Context, script *script, keys, args []string) (out []rueidis.RedisMessage, err error) {
 	err = t.try(ctx, t.anyway, func(ctx context.Context, c rueidis.Client) (err error) {
-		out, err = script.Exec(ctx, c, keys, args).ToArray()
+		out, err = script.run(ctx, c, keys, args)
 		return err
 	})
 	return out, err

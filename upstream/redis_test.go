@@ -459,3 +459,20 @@ func TestClockStepsWithRedis(t *testing.T) {
 		})
 	}
 }
+
+// A server that has forgotten the scripts is told them again.
+func TestScriptsForgotten(t *testing.T) {
+	server := servers.StartRedis(t)
+	a := newAccounts(t)
+	a.set(token(1), player("u1", "A"))
+	c, clock := shared(t, a, server.URL, nil)
+	lookup(t, c, token(1))
+	if err := admin(t, server.Addr)("SCRIPT", "FLUSH").Error(); err != nil {
+		t.Fatal(err)
+	}
+	clock.Advance(time.Second)
+	lookup(t, c, token(1))
+	if s := c.Stats(); s.RedisHits != 1 || s.RedisErrors != 0 {
+		t.Errorf("%+v", s)
+	}
+}

@@ -7,8 +7,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/redis/rueidis"
-
 	"github.com/latchkey-go/latchkey/compat/sessioncache"
 )
 
@@ -19,6 +17,13 @@ import (
 type sharedLayout struct {
 	doer
 	ttl time.Duration // how old an entry may be, whoever wrote it
+
+	reading, filling, vouching, ending *script
+}
+
+func newSharedLayout(d doer, ttl time.Duration) *sharedLayout {
+	return &sharedLayout{doer: d, ttl: ttl, reading: newScript(sharedRead), filling: newScript(sharedFill),
+		vouching: newScript(sharedVouch), ending: newScript(sharedEnd)}
 }
 
 const endedPrefix = "latchkey:session_ended:"
@@ -36,7 +41,7 @@ func endedKey(digest *[32]byte) string { return endedPrefix + hex.EncodeToString
 // The original asks for the entry and then for its user's marker, in two trips. The
 // script reads the user out of the JSON where it lies; that it reads the same user as
 // this package does is checked. A marker's text is cut to what a number needs.
-var sharedRead = rueidis.NewLuaScript(`
+const sharedRead = `
 local n = redis.call('STRLEN', KEYS[1])
 local e, u, m, t = '', '', '', 0
 if n > 0 then t = redis.call('PTTL', KEYS[1]) end
@@ -48,11 +53,11 @@ if n > 0 and n <= tonumber(ARGV[1]) then
     m = redis.call('GETRANGE', ARGV[2] .. u, 0, 63)
   end
 end
-return {n, t, redis.call('EXISTS', KEYS[2]), e, u, m}`)
+return {n, t, redis.call('EXISTS', KEYS[2]), e, u, m}`
 
 func (l *sharedLayout) read(ctx context.Context, s *subject, now time.Time) (found, error) {
 	f := found{seen: ticket{valid: true, asked: now}}
-	out, err := l.exec(ctx, sharedRead, []string{sessioncache.Key(s.token), endedKey(&s.digest)},
+	out, err := l.exec(ctx, l.reading, []string{sessioncache.Key(s.token), endedKey(&s.digest)},
 		[]string{strconv.Itoa(sessioncache.MaxEntry), sessioncache.MarkerPrefix})
 	if err != nil {
 		return found{}, err
@@ -117,7 +122,7 @@ func userOf(e *sessioncache.Entry, u *User) bool {
 }
 
 // An entry that says nothing newer than the marker is not written.
-var sharedFill = rueidis.NewLuaScript(`
+const sharedFill = `
 if redis.call('EXISTS', KEYS[2]) == 1 then return {0} end
 local m = redis.call('GETRANGE', KEYS[3], 0, 63)
 if m ~= '' then
@@ -125,7 +130,7 @@ if m ~= '' then
   if not m or m >= tonumber(ARGV[1]) then return {0} end
 end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-return {1}`)
+return {1}`
 
 // fill dates the entry at the moment before its upstream was asked, and not at the
 // moment of writing as the original does: what was read before a change is then
@@ -153,16 +158,16 @@ func (l *sharedLayout) fill(ctx context.Context, s *subject, u *User, seen ticke
 	}
 	keys := []string{sessioncache.Key(s.token), endedKey(&s.digest), sessioncache.MarkerKey(u.ID)}
 	args := []string{sessioncache.Marker(time.UnixMicro(asked)), string(text), strconv.FormatInt(px.Milliseconds(), 10)}
-	out, err := l.exec(ctx, sharedFill, keys, args)
+	out, err := l.exec(ctx, l.filling, keys, args)
 	return stored(out, err)
 }
 
-var sharedVouch = rueidis.NewLuaScript(`
-return {redis.call('EXISTS', KEYS[1]), redis.call('GETRANGE', KEYS[2], 0, 63)}`)
+const sharedVouch = `
+return {redis.call('EXISTS', KEYS[1]), redis.call('GETRANGE', KEYS[2], 0, 63)}`
 
 // vouches is asked for entries that the process held on to: those in Redis are gone at the end of their TTL.
 func (l *sharedLayout) vouches(ctx context.Context, s *subject, u *User) (bool, error) {
-	out, err := l.exec(ctx, sharedVouch, []string{endedKey(&s.digest), sessioncache.MarkerKey(u.ID)}, nil)
+	out, err := l.exec(ctx, l.vouching, []string{endedKey(&s.digest), sessioncache.MarkerKey(u.ID)}, nil)
 	if err != nil {
 		return false, err
 	}
@@ -196,17 +201,17 @@ func (l *sharedLayout) endToken(ctx context.Context, digest *[32]byte, keep time
 }
 
 // A marker is only ever moved forward: another host's clock may be ahead.
-var sharedEnd = rueidis.NewLuaScript(`
+const sharedEnd = `
 local old = tonumber(redis.call('GETRANGE', KEYS[1], 0, 63))
 if old and old > tonumber(ARGV[1]) and old < math.huge then
   redis.call('EXPIRE', KEYS[1], ARGV[2])
 else
   redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
 end
-return {1}`)
+return {1}`
 
 func (l *sharedLayout) endUser(ctx context.Context, id string, now time.Time) error {
 	at := sessioncache.Marker(now.Add(clockMargin))
-	_, err := l.exec(ctx, sharedEnd, []string{sessioncache.MarkerKey(id)}, []string{at, strconv.Itoa(int(sessioncache.MarkerTTL.Seconds()))})
+	_, err := l.exec(ctx, l.ending, []string{sessioncache.MarkerKey(id)}, []string{at, strconv.Itoa(int(sessioncache.MarkerTTL.Seconds()))})
 	return err
 }
