@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/compat/sessioncache"
 )
 
 type nobody struct{}
@@ -192,6 +193,29 @@ func FuzzAnswer(f *testing.F) {
 		var got User
 		if err := decodeUser(appendUser(nil, &u), &got); err != nil || got != u {
 			t.Fatalf("%+v\n%+v %v", u, got, err)
+		}
+	})
+}
+
+// FuzzSharedEntry: no entry of the shared format makes a user that the cache would not take.
+func FuzzSharedEntry(f *testing.F) {
+	e := sessioncache.Entry{UserID: "u", CreatedAt: "2025-01-01", UpdatedAt: "1970-01-01T00:00:00", SessionExpire: "2026-01-03T03:04:05+00:00", CachedAt: 1767323045.5}
+	text, err := e.Text()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(text)
+	f.Fuzz(func(t *testing.T, text []byte) {
+		e, err := sessioncache.ParseEntry(text)
+		if err != nil {
+			return
+		}
+		var u, got User
+		if !userOf(e, &u) {
+			return
+		}
+		if err := decodeUser(packed(u), &got); err != nil || u.check() != nil || got.ID != e.UserID {
+			t.Fatalf("%+v %+v %v", u, got, err)
 		}
 	})
 }
