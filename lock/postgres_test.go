@@ -34,7 +34,7 @@ func mustExec(t *testing.T, pool *pgxpool.Pool, sql string, args ...any) int64 {
 
 func TestPostgresCreateTable(t *testing.T) {
 	pool := openPool(t, postgres.URL)
-	mustExec(t, pool, "CREATE SCHEMA elsewhere")
+	mustExec(t, pool, "DROP SCHEMA IF EXISTS elsewhere CASCADE; CREATE SCHEMA elsewhere", pgx.QueryExecModeSimpleProtocol)
 	cfg := lock.PostgresConfig{Pool: pool, Table: "elsewhere.locks_2"}
 	k, err := lock.NewPostgres(cfg)
 	if err != nil {
@@ -70,6 +70,7 @@ func TestPostgresTokens(t *testing.T) {
 		last = l.Token()
 		return last
 	}
+	mustExec(t, pool, "DELETE FROM latchkey_locks WHERE name = $1", t.Name()) // of an earlier run of this test
 	take()
 	mustExec(t, pool, "DELETE FROM latchkey_locks WHERE name = $1", t.Name())
 	if now := uint64(time.Now().UnixMicro()); take() > now+1e6 {
