@@ -6,9 +6,9 @@ FUZZ    ?= 10000000x
 ROUNDS  ?= 50
 STATICCHECK = $(GO) tool -modfile=tools/go.mod staticcheck
 
-.PHONY: test help setup format vet lint race bench-build bench fuzz chaos build clean
+.PHONY: test help setup format vet lint race alloc bench-build bench fuzz chaos build clean
 
-test: setup format vet lint race bench-build ## format, vet, staticcheck, tests under the race detector, benchmarks compiled
+test: setup format vet lint race alloc bench-build ## format, vet, staticcheck, tests under the race detector, allocation tests without it, benchmarks compiled
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ lint: ## staticcheck
 
 race: ## all tests, fuzz seeds and examples under the race detector
 	$(GO) test -race -timeout 12m ./...
+
+alloc: ## what allocates, and how much memory a million entries take: not to be told under the race detector
+	$(GO) test -run 'Alloc|Million' ./compat/itsdangerous ./csrf ./keyring ./nearcache/... ./upstream
 
 bench-build: ## compile the benchmarks without running them
 	cd bench && $(GO) test -run '^$$' ./...
