@@ -16,6 +16,7 @@ const recordFormat = 1
 const (
 	flagRotation   = 1 << iota // the rotation fields follow
 	flagSuperseded             // the hash of the token before the previous one follows
+	flagStateless              // the token tells of the session itself
 )
 
 // AppendRecord packs the part of a record that changes only as a whole, for
@@ -31,6 +32,9 @@ func AppendRecord(dst []byte, r *Record) []byte {
 	}
 	if r.SupersededHash != [32]byte{} {
 		flags |= flagSuperseded
+	}
+	if r.Stateless {
+		flags |= flagStateless
 	}
 	dst = append(dst, recordFormat, flags)
 	dst = append(dst, r.SecretHash[:]...)
@@ -74,9 +78,10 @@ var errRecord = errors.New("packed session record is damaged or of a newer forma
 func DecodeRecord(b []byte, r *Record) error {
 	d := decoder{b: bytes.Clone(b)}
 	format, flags := d.byte(), d.byte()
-	if d.failed || format != recordFormat || flags&^(flagRotation|flagSuperseded) != 0 {
+	if d.failed || format != recordFormat || flags&^(flagRotation|flagSuperseded|flagStateless) != 0 {
 		return errRecord
 	}
+	r.Stateless = flags&flagStateless != 0
 	copy(r.SecretHash[:], d.take(32))
 	copy(r.PatchID[:], d.take(16))
 	for _, t := range [...]*time.Time{&r.CreatedAt, &r.ExpiresAt, &r.AuthTime, &r.RotatedAt} {

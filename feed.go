@@ -64,6 +64,21 @@ type Cache interface {
 	Staleness() time.Duration
 }
 
+// Ledger is implemented by caches that know which stateless sessions have been
+// changed or ended since they were made; *nearcache.Cache does. All methods are
+// safe for concurrent use.
+type Ledger interface {
+	// Track begins to keep the list, from the store's [ChangeLister] and its feed.
+	// An error says that the store has no such list.
+	Track() error
+
+	// Unchanged reports whether the session, made under the given generation, is
+	// known to be as it was created, as of within ago by both of the node's clocks.
+	// It is false whenever that is not known: the list is not loaded, is too long,
+	// or its lease has lapsed. It allocates nothing.
+	Unchanged(id ID, generation uint64, now Moment, within time.Duration) bool
+}
+
 // Filling stands for a store read whose result may be filed. The zero value files
 // nothing. Epoch and Clears are the cache's own marks of when the read began.
 type Filling struct {

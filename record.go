@@ -39,6 +39,10 @@ type Record struct {
 
 	IP, UserAgent string // as far as the privacy setting keeps them
 
+	// Stateless says that the token tells of the session itself, sealed, and is
+	// believed while the row is as it was created; see [Config.Stateless].
+	Stateless bool
+
 	Wrap []byte // the data key, sealed under the secret; empty when there is no data
 	Data []byte // a JSON object, sealed under the data key; empty when there is none
 

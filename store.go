@@ -114,7 +114,7 @@ type Patch struct {
 	// attempt: whoever finds version+1 with it after a lost answer knows that the
 	// patch took effect.
 	//
-	// ID, Provider, Subject, CreatedAt and Generation do not change. LastSeenAt
+	// ID, Provider, Subject, CreatedAt, Generation and Stateless do not change. LastSeenAt
 	// only moves forward. The revocation fields are ignored.
 	Record Record
 	// Event is the audit event, or nil for a change that is not recorded.
@@ -230,6 +230,32 @@ type Purge struct {
 	// Event is recorded when something was removed; the store fills in Time and Count.
 	Event audit.Event
 }
+
+// ChangeLister is implemented by stores that stateless sessions can be used with.
+type ChangeLister interface {
+	// Changed lists, by ascending ID and after the given one, the sessions with
+	// Record.Stateless that are no longer as they were created: they were patched or
+	// revoked, or removed by Purge, and their absolute limit has not passed by the
+	// store's clock. Purge keeps the bare ID of such a session until that limit. A
+	// session that only the raised generation ended need not be listed.
+	//
+	// What was acknowledged before the call is in the list. An entry too many costs
+	// its session a read of the store at each check; one too few would grant what
+	// has ended. limit bounds the page: 0 means 10,000.
+	Changed(ctx context.Context, after ID, limit int) (ChangedPage, error)
+}
+
+// ChangedPage is one page of the list of changed stateless sessions.
+type ChangedPage struct {
+	// Generation is the store's present one, read no later than IDs.
+	Generation uint64
+	IDs        []ID
+	// Next continues the list; zero at the end.
+	Next ID
+}
+
+// DefaultChangedLimit is the size of a page of ChangeLister.Changed unless asked otherwise.
+const DefaultChangedLimit = 10_000
 
 // PlacementKeeper is implemented by stores, to share the 32 random bytes made
 // with the store from which session IDs take their placement. It is read once.
