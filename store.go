@@ -257,6 +257,16 @@ type ChangedPage struct {
 // DefaultChangedLimit is the size of a page of ChangeLister.Changed unless asked otherwise.
 const DefaultChangedLimit = 10_000
 
+// Spender is implemented by stores that remember what may be used only once: the
+// transaction of a sign-in, a logout token of a provider.
+type Spender interface {
+	// Spend notes a key as used, and is CodeConflict when it was noted before and
+	// its time has not passed by the store's clock. Of any number of callers one
+	// gets nil, and it is durable then, where the store is. Keys are hashes of what
+	// was used; they are forgotten at until, which is at most a day ahead.
+	Spend(ctx context.Context, key [32]byte, until time.Time) error
+}
+
 // PlacementKeeper is implemented by stores, to share the 32 random bytes made
 // with the store from which session IDs take their placement. It is read once.
 type PlacementKeeper interface {
