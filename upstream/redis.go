@@ -15,7 +15,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/latchkey-go/latchkey"
-	"github.com/latchkey-go/latchkey/upstream/internal/respguard"
+	"github.com/latchkey-go/latchkey/internal/respguard"
 )
 
 // found is what Redis knows of a token.
