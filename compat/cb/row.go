@@ -3,7 +3,7 @@ package cb
 import (
 	"time"
 
-	"github.com/latchkey-go/latchkey/compat/cb/engine"
+	"github.com/latchkey-go/latchkey/compat/engine"
 )
 
 // decode reads a row. Every column must be there and of its type: a default for what

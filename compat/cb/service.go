@@ -13,7 +13,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/latchkey-go/latchkey/compat/cb/engine"
+	"github.com/latchkey-go/latchkey/compat/engine"
 	"github.com/latchkey-go/latchkey/compat/itsdangerous"
 )
 

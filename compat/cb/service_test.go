@@ -12,7 +12,8 @@ import (
 	"time"
 
 	"github.com/latchkey-go/latchkey/compat/cb"
-	"github.com/latchkey-go/latchkey/compat/cb/engine"
+	"github.com/latchkey-go/latchkey/compat/engine"
+	"github.com/latchkey-go/latchkey/compat/internal/databasetest"
 	"github.com/latchkey-go/latchkey/compat/itsdangerous"
 )
 
@@ -26,12 +27,12 @@ func create(t testing.TB, s *cb.Service, user int64) (cb.Session, string) {
 }
 
 func TestLifecycle(t *testing.T) {
-	eachEngine(t, func(t *testing.T, db database) {
-		c := newClock()
-		s := made(t, db.DB, c.now)
+	databases.Each(t, func(t *testing.T, db database) {
+		c := databasetest.NewClock()
+		s := made(t, db.DB, c.Now)
 		ctx := t.Context()
 		session, value := create(t, s, 7)
-		if !same(session.CreatedAt, c.now().UTC()) || !same(session.ExpiresAt, c.now().UTC().AddDate(0, 0, 30)) || session.ID == 0 {
+		if !same(session.CreatedAt, c.Now().UTC()) || !same(session.ExpiresAt, c.Now().UTC().AddDate(0, 0, 30)) || session.ID == 0 {
 			t.Error(session)
 		}
 		got, err := s.Lookup(ctx, value)
@@ -43,18 +44,18 @@ func TestLifecycle(t *testing.T) {
 				t.Errorf("%.20q: %v", bad, err)
 			}
 		}
-		c.turn(time.Second)
-		at := cb.FormatTime(c.now())
+		c.Turn(time.Second)
+		at := cb.FormatTime(c.Now())
 		for range 2 { // the second changes nothing
 			if err := s.Revoke(ctx, session); err != nil {
 				t.Fatal(err)
 			}
-			c.turn(time.Second)
+			c.Turn(time.Second)
 		}
 		if _, err := s.Lookup(ctx, value); !isInvalid(err) {
 			t.Error("revoked, and", err)
 		}
-		if n := execute(t, db.DB, "UPDATE sessions SET ip = ip WHERE id = ?1 AND revoked_at = ?2", engine.IntValue(session.ID), text("%s", at)); n != 1 {
+		if n := databasetest.Execute(t, db.DB, "UPDATE sessions SET ip = ip WHERE id = ?1 AND revoked_at = ?2", engine.IntValue(session.ID), text("%s", at)); n != 1 {
 			t.Error("the row is gone, or the time of its revocation was changed")
 		}
 		if err := s.Revoke(ctx, cb.Session{ID: 1 << 40}); err != nil {
@@ -65,12 +66,12 @@ func TestLifecycle(t *testing.T) {
 
 // The signature's age and the row's expiry both count, the one that ends first.
 func TestBothClocks(t *testing.T) {
-	eachEngine(t, func(t *testing.T, db database) {
-		c := newClock()
-		s := made(t, db.DB, c.now)
+	databases.Each(t, func(t *testing.T, db database) {
+		c := databasetest.NewClock()
+		s := made(t, db.DB, c.Now)
 		session, value := create(t, s, 7)
 		set := func(expires time.Time) {
-			execute(t, db.DB, "UPDATE sessions SET expires_at = ?1", text("%s", cb.FormatTime(expires)))
+			databasetest.Execute(t, db.DB, "UPDATE sessions SET expires_at = ?1", text("%s", cb.FormatTime(expires)))
 		}
 		holds := func(want bool) {
 			t.Helper()
@@ -78,25 +79,25 @@ func TestBothClocks(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		c.turn(30*24*time.Hour - time.Microsecond)
+		c.Turn(30*24*time.Hour - time.Microsecond)
 		holds(true)
-		c.turn(time.Microsecond) // expires_at > now is strict
+		c.Turn(time.Microsecond) // expires_at > now is strict
 		holds(false)
 		set(session.ExpiresAt.AddDate(1, 0, 0))
 		holds(true) // the age is exactly 30 days, in whole seconds
-		c.turn(time.Second)
+		c.Turn(time.Second)
 		holds(false)
-		c.turn(-24 * time.Hour)
+		c.Turn(-24 * time.Hour)
 		holds(true)
-		set(c.now())
+		set(c.Now())
 		holds(false)
 	})
 }
 
 func TestOfAUser(t *testing.T) {
-	eachEngine(t, func(t *testing.T, db database) {
-		c := newClock()
-		s := made(t, db.DB, c.now)
+	databases.Each(t, func(t *testing.T, db database) {
+		c := databasetest.NewClock()
+		s := made(t, db.DB, c.Now)
 		ctx := t.Context()
 		one, oneValue := create(t, s, 7)
 		two, _ := create(t, s, 7)
@@ -126,7 +127,7 @@ func TestOfAUser(t *testing.T) {
 		if list, err := s.List(ctx, 9); err != nil || len(list) != 0 {
 			t.Error(list, err)
 		}
-		c.turn(31 * 24 * time.Hour)
+		c.Turn(31 * 24 * time.Hour)
 		if list, err := s.List(ctx, 8); err != nil || len(list) != 0 {
 			t.Error("expired:", list, err)
 		}
@@ -134,32 +135,32 @@ func TestOfAUser(t *testing.T) {
 }
 
 func TestPurge(t *testing.T) {
-	eachEngine(t, func(t *testing.T, db database) {
-		c := newClock()
-		s := made(t, db.DB, c.now)
+	databases.Each(t, func(t *testing.T, db database) {
+		c := databasetest.NewClock()
+		s := made(t, db.DB, c.Now)
 		ctx := t.Context()
 		for range 5 {
 			create(t, s, 1)
 		}
 		revoked, _ := create(t, s, 1)
 		live, _ := create(t, s, 2)
-		execute(t, db.DB, "UPDATE sessions SET expires_at = '2020-01-01T00:00:00+00:00' WHERE user_id = 1 AND id <> ?1", engine.IntValue(revoked.ID))
-		execute(t, db.DB, "INSERT INTO sessions (user_id, token_hash, created_at, expires_at, ip, user_agent) VALUES (3, 'h', '', '', '', '')")
+		databasetest.Execute(t, db.DB, "UPDATE sessions SET expires_at = '2020-01-01T00:00:00+00:00' WHERE user_id = 1 AND id <> ?1", engine.IntValue(revoked.ID))
+		databasetest.Execute(t, db.DB, "INSERT INTO sessions (user_id, token_hash, created_at, expires_at, ip, user_agent) VALUES (3, 'h', '', '', '', '')")
 		if err := s.Revoke(ctx, revoked); err != nil {
 			t.Fatal(err)
 		}
-		if n, err := s.Purge(ctx, c.now(), 2); n != 5 || err != nil {
+		if n, err := s.Purge(ctx, c.Now(), 2); n != 5 || err != nil {
 			t.Error(n, err)
 		}
-		c.turn(time.Microsecond)
-		if n, err := s.Purge(ctx, c.now(), 100); n != 1 || err != nil {
+		c.Turn(time.Microsecond)
+		if n, err := s.Purge(ctx, c.Now(), 100); n != 1 || err != nil {
 			t.Error("the revoked one:", n, err)
 		}
-		if n := execute(t, db.DB, "UPDATE sessions SET ip = ip WHERE id = ?1 OR token_hash = 'h'", engine.IntValue(live.ID)); n != 2 {
+		if n := databasetest.Execute(t, db.DB, "UPDATE sessions SET ip = ip WHERE id = ?1 OR token_hash = 'h'", engine.IntValue(live.ID)); n != 2 {
 			t.Error("of the live one and the one that cannot be judged, there are", n)
 		}
 		for _, batch := range []int{-1, 0, 10_001} {
-			if _, err := s.Purge(ctx, c.now(), batch); err == nil {
+			if _, err := s.Purge(ctx, c.Now(), batch); err == nil {
 				t.Error("a batch of", batch)
 			}
 		}
@@ -169,11 +170,11 @@ func TestPurge(t *testing.T) {
 // A row that somebody else wrote is an error that names the column, and no session.
 func TestHostileRows(t *testing.T) {
 	test := func(t *testing.T, db database) {
-		c := newClock()
-		codec, _ := cb.New(cb.Config{Secrets: []string{secret}, Days: 30, Now: c.now})
+		c := databasetest.NewClock()
+		codec, _ := cb.New(cb.Config{Secrets: []string{secret}, Days: 30, Now: c.Now})
 		value, _ := codec.Cookie(raw)
 		var log bytes.Buffer
-		s := newService(t, db.DB, c.now, func(config *cb.ServiceConfig) { config.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+		s := newService(t, db.DB, c.Now, func(config *cb.ServiceConfig) { config.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 		columns := []string{"id", "user_id", "token_hash", "created_at", "expires_at", "ip", "user_agent", "revoked_at"}
 		values := []string{"1", "7", "'" + cb.TokenHash(raw) + "'", "'2026-01-01T00:00:00+00:00'", "'2027-01-01T00:00:00+00:00'", "''", "''", "NULL"}
 		for _, h := range []struct{ name, column, value, typ string }{
@@ -202,9 +203,9 @@ func TestHostileRows(t *testing.T) {
 						define, insert = append(define, name+" "+typ), append(insert, v)
 					}
 				}
-				execute(t, db.DB, "DROP TABLE IF EXISTS sessions")
-				execute(t, db.DB, "CREATE TABLE sessions ("+strings.Join(define, ", ")+")")
-				execute(t, db.DB, "INSERT INTO sessions VALUES ("+strings.Join(insert, ", ")+")")
+				databasetest.Execute(t, db.DB, "DROP TABLE IF EXISTS sessions")
+				databasetest.Execute(t, db.DB, "CREATE TABLE sessions ("+strings.Join(define, ", ")+")")
+				databasetest.Execute(t, db.DB, "INSERT INTO sessions VALUES ("+strings.Join(insert, ", ")+")")
 				session, err := s.Lookup(t.Context(), value)
 				var row *cb.RowError
 				switch {
@@ -220,25 +221,24 @@ func TestHostileRows(t *testing.T) {
 		if got := log.String(); !strings.Contains(got, "session_row_unreadable") || strings.Contains(got, raw) || strings.Contains(got, cb.TokenHash(raw)) {
 			t.Errorf("log: %.300s", got)
 		}
-		execute(t, db.DB, "INSERT INTO sessions SELECT * FROM sessions")
+		databasetest.Execute(t, db.DB, "INSERT INTO sessions SELECT * FROM sessions")
 		if _, err := s.Lookup(t.Context(), value); !errors.Is(err, cb.ErrInvalid) {
 			t.Error("two rows:", err)
 		}
-		execute(t, db.DB, "DROP TABLE sessions")
+		databasetest.Execute(t, db.DB, "DROP TABLE sessions")
 		if _, err := s.Lookup(t.Context(), value); !errors.Is(err, cb.ErrUnavailable) || errors.Is(err, cb.ErrInvalid) {
 			t.Error("no table:", err)
 		}
 	}
-	t.Run("sqlite", func(t *testing.T) { test(t, sqliteFileOf(t, 1)) }) // connections learn of a new table one by one
-	t.Run("postgres", func(t *testing.T) { test(t, postgresSchema(t)) })
+	databases.EachOfOneConnection(t, test)
 }
 
 func TestUnreadableInList(t *testing.T) {
-	eachEngine(t, func(t *testing.T, db database) {
-		s := made(t, db.DB, newClock().now)
+	databases.Each(t, func(t *testing.T, db database) {
+		s := made(t, db.DB, databasetest.NewClock().Now)
 		good, _ := create(t, s, 7)
 		bad, _ := create(t, s, 7)
-		execute(t, db.DB, "UPDATE sessions SET expires_at = 'never' WHERE id = ?1", engine.IntValue(bad.ID))
+		databasetest.Execute(t, db.DB, "UPDATE sessions SET expires_at = 'never' WHERE id = ?1", engine.IntValue(bad.ID))
 		list, err := s.List(t.Context(), 7)
 		var row *cb.RowError
 		if len(list) != 1 || list[0] != good || !errors.As(err, &row) || row.Column != "expires_at" {
@@ -249,8 +249,8 @@ func TestUnreadableInList(t *testing.T) {
 
 // What a client says of itself never keeps it from signing in.
 func TestClientText(t *testing.T) {
-	eachEngine(t, func(t *testing.T, db database) {
-		s := made(t, db.DB, newClock().now)
+	databases.Each(t, func(t *testing.T, db database) {
+		s := made(t, db.DB, databasetest.NewClock().Now)
 		for _, c := range []struct{ in, want string }{
 			{"", ""}, {"a\x00b\r\nc\x7f", "abc"}, {"\xff\xfeZoë", "Zoë"},
 			{strings.Repeat("é", 400), strings.Repeat("é", 256)}, {"x" + strings.Repeat("é", 400), "x" + strings.Repeat("é", 255)},
@@ -269,10 +269,10 @@ func TestClientText(t *testing.T) {
 
 // Payloads that make the original raise out of lookup.
 func TestForeignPayloadInLookup(t *testing.T) {
-	c := newClock()
+	c := databasetest.NewClock()
 	var log bytes.Buffer
-	s := newService(t, sqliteFile(t).DB, c.now, func(config *cb.ServiceConfig) { config.Log = slog.New(slog.NewTextHandler(&log, nil)) })
-	config := itsdangerous.Config{Secrets: []string{secret}, Salt: "session", Now: c.now}
+	s := newService(t, databases.SQLite(t, 4).DB, c.Now, func(config *cb.ServiceConfig) { config.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	config := itsdangerous.Config{Secrets: []string{secret}, Salt: "session", Now: c.Now}
 	serializer, _ := itsdangerous.NewTimed(config)
 	for _, v := range []any{nil, 1, []any{raw}, map[string]any{"x": 1}} {
 		token, _ := serializer.Dumps(v)
@@ -284,14 +284,14 @@ func TestForeignPayloadInLookup(t *testing.T) {
 		t.Error(err, log.String())
 	}
 	token, _ := serializer.Dumps(raw)
-	c.turn(31 * 24 * time.Hour)
+	c.Turn(31 * 24 * time.Hour)
 	if _, err := s.Lookup(t.Context(), token); !isInvalid(err) || !strings.Contains(log.String(), "session_cookie_expired") || strings.Contains(log.String(), token) {
 		t.Error(err, log.String())
 	}
 }
 
 func TestTwoWriters(t *testing.T) {
-	eachEngine(t, func(t *testing.T, db database) {
+	databases.Each(t, func(t *testing.T, db database) {
 		s := made(t, db.DB, time.Now)
 		var wg sync.WaitGroup
 		var ended [2]int64
@@ -323,7 +323,7 @@ func TestTwoWriters(t *testing.T) {
 }
 
 func TestUnavailable(t *testing.T) {
-	eachEngine(t, func(t *testing.T, db database) {
+	databases.Each(t, func(t *testing.T, db database) {
 		s := made(t, db.DB, time.Now)
 		session, value := create(t, s, 1)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -351,7 +351,7 @@ func TestServiceConfig(t *testing.T) {
 			t.Errorf("%s is not in: %v", want, err)
 		}
 	}
-	s := newService(t, sqliteFile(t).DB, time.Now, func(c *cb.ServiceConfig) { c.Table = "admin_sessions2" })
+	s := newService(t, databases.SQLite(t, 4).DB, time.Now, func(c *cb.ServiceConfig) { c.Table = "admin_sessions2" })
 	if err := s.CreateTable(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -397,17 +397,17 @@ func TestSettings(t *testing.T) {
 
 // The original in Python and this service on one table.
 func TestInterop(t *testing.T) {
-	eachEngine(t, func(t *testing.T, db database) {
+	databases.Each(t, func(t *testing.T, db database) {
 		s := made(t, db.DB, time.Now)
 		modules := "itsdangerous, sqlite3"
 		if db.IsPostgreSQL() {
 			modules += ", psycopg2"
 		}
-		python := startOriginal(t, "testdata/cb_session.py", modules, db.url, secret, "30")
+		python := databasetest.StartOriginal(t, modules, nil, "testdata/cb_session.py", db.URL, secret, "30")
 		ctx := t.Context()
 
 		var theirs string
-		python.ask(t, object{"op": "create", "user_id": 5, "ip": "198.51.100.7", "user_agent": "Zoë’s"}, &theirs)
+		python.Ask(t, object{"op": "create", "user_id": 5, "ip": "198.51.100.7", "user_agent": "Zoë’s"}, &theirs)
 		session, err := s.Lookup(ctx, theirs)
 		if err != nil || session.UserID != 5 || session.IP != "198.51.100.7" || session.UserAgent != "Zoë’s" || session.ExpiresAt.Sub(session.CreatedAt) != 30*24*time.Hour {
 			t.Fatalf("%+v %v", session, err)
@@ -421,19 +421,19 @@ func TestInterop(t *testing.T) {
 		}
 		made, ours := create(t, s, 6)
 		var got *answer
-		python.ask(t, object{"op": "lookup", "cookie": ours}, &got)
+		python.Ask(t, object{"op": "lookup", "cookie": ours}, &got)
 		if got == nil || got.ID != made.ID || got.UserID != 6 || got.Days != 30 || got.Created != cb.FormatTime(made.CreatedAt) {
 			t.Fatalf("%+v", got)
 		}
 
-		python.ask(t, object{"op": "revoke", "id": made.ID}, new(any))
+		python.Ask(t, object{"op": "revoke", "id": made.ID}, new(any))
 		if _, err := s.Lookup(ctx, ours); !isInvalid(err) {
 			t.Error("revoked there:", err)
 		}
 		if err := s.Revoke(ctx, session); err != nil {
 			t.Fatal(err)
 		}
-		python.ask(t, object{"op": "lookup", "cookie": theirs}, &got)
+		python.Ask(t, object{"op": "lookup", "cookie": theirs}, &got)
 		if got != nil {
 			t.Error("revoked here, and there it holds")
 		}

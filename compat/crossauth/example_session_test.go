@@ -9,8 +9,8 @@ import (
 
 	"zombiezen.com/go/sqlite/sqlitex"
 
-	"github.com/latchkey-go/latchkey/compat/cb/engine"
 	"github.com/latchkey-go/latchkey/compat/crossauth"
+	"github.com/latchkey-go/latchkey/compat/engine"
 )
 
 func ExampleSessionCookie() {

@@ -1,6 +1,6 @@
 package crossauth
 
-import "github.com/latchkey-go/latchkey/compat/cb/engine"
+import "github.com/latchkey-go/latchkey/compat/engine"
 
 // ApplyData is applyData, for the fuzzer.
 var ApplyData = applyData

@@ -4,8 +4,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/latchkey-go/latchkey/compat/cb/engine"
 	"github.com/latchkey-go/latchkey/compat/crossauth"
+	"github.com/latchkey-go/latchkey/compat/engine"
 	"github.com/latchkey-go/latchkey/compat/pyjson"
 )
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/latchkey-go/latchkey/compat/crossauth"
+	"github.com/latchkey-go/latchkey/compat/internal/databasetest"
 )
 
 // The original in Python, in its own time zone, and this package on one table.
@@ -15,13 +16,13 @@ func TestInterop(t *testing.T) {
 		location *time.Location
 	}{{"utc", "UTC", nil}, {"local", "<-0330>3:30", time.FixedZone("", -(3*3600 + 1800))}} {
 		t.Run(zone.name, func(t *testing.T) {
-			eachEngine(t, func(t *testing.T, db database) {
+			databases.Each(t, func(t *testing.T, db database) {
 				storage := made(t, db.DB, func(c *crossauth.KeyTableConfig) { c.Location = zone.location })
 				modules := "sqlite3"
 				if db.IsPostgreSQL() {
 					modules += ", psycopg2"
 				}
-				interop(t, storage, startOriginal(t, zone.tz, modules, db.url, longSecret))
+				interop(t, storage, databasetest.StartOriginal(t, modules, []string{"TZ=" + zone.tz}, "testdata/crossauth.py", db.URL, longSecret))
 			})
 		})
 	}
@@ -37,7 +38,7 @@ type theirKey struct {
 
 func near(f *float64, want float64) bool { return f != nil && math.Abs(*f-want) < 120 }
 
-func interop(t *testing.T, storage crossauth.KeyStorage, python *original) {
+func interop(t *testing.T, storage crossauth.KeyStorage, python *databasetest.Original) {
 	ctx := t.Context()
 	s, err := crossauth.NewSessionCookie(crossauth.SessionCookieConfig{Storage: storage, Secret: longSecret, MaxAge: 24 * time.Hour, IdleTimeout: time.Hour})
 	if err != nil {
@@ -45,8 +46,8 @@ func interop(t *testing.T, storage crossauth.KeyStorage, python *original) {
 	}
 	// Theirs, here.
 	var theirs, anonymous string
-	python.ask(t, object{"op": "create", "userid": "alice", "max_age": 86400, "data": `{"a": "é"}`}, &theirs)
-	python.ask(t, object{"op": "create", "userid": nil, "max_age": 0, "data": nil}, &anonymous)
+	python.Ask(t, object{"op": "create", "userid": "alice", "max_age": 86400, "data": `{"a": "é"}`}, &theirs)
+	python.Ask(t, object{"op": "create", "userid": nil, "max_age": 0, "data": nil}, &anonymous)
 	id, err := s.UnsignCookie(theirs)
 	if err != nil {
 		t.Fatal(err)
@@ -70,7 +71,7 @@ func interop(t *testing.T, storage crossauth.KeyStorage, python *original) {
 		t.Fatal(err)
 	}
 	var got theirKey
-	python.ask(t, object{"op": "get", "cookie": theirs}, &got)
+	python.Ask(t, object{"op": "get", "cookie": theirs}, &got)
 	if got.Error != "" || *got.UserID != "alice" || !near(got.Left, 86400) || !near(got.Idle, 0) || got.Data["a"] != "é" || got.Data["b"] != "\u2028" {
 		t.Errorf("%+v", got)
 	}
@@ -84,20 +85,20 @@ func interop(t *testing.T, storage crossauth.KeyStorage, python *original) {
 		t.Fatal(err)
 	}
 	got = theirKey{}
-	python.ask(t, object{"op": "get", "cookie": cookie.Value}, &got)
+	python.Ask(t, object{"op": "get", "cookie": cookie.Value}, &got)
 	if got.Error != "" || *got.UserID != "alice" || math.Abs(got.Age) > 120 || !near(got.Left, 86400) || !near(got.Idle, 0) {
 		t.Errorf("%+v", got)
 	}
-	python.ask(t, object{"op": "update_data", "cookie": cookie.Value, "name": "c", "value": 1.5}, new(any))
+	python.Ask(t, object{"op": "update_data", "cookie": cookie.Value, "name": "c", "value": 1.5}, new(any))
 	if o, err := s.Data(ctx, mine.Value); err != nil || len(o) != 1 || o[0].Name != "c" {
 		t.Error(o, err)
 	}
-	python.ask(t, object{"op": "get", "cookie": anonymous}, &got)
+	python.Ask(t, object{"op": "get", "cookie": anonymous}, &got)
 	if got.Error != "InvalidKey" {
 		t.Errorf("the anonymous session is there after the sign-in: %+v", got)
 	}
 	// Ended there.
-	python.ask(t, object{"op": "delete_all_for_user", "userid": "alice", "except_cookie": cookie.Value}, new(any))
+	python.Ask(t, object{"op": "delete_all_for_user", "userid": "alice", "except_cookie": cookie.Value}, new(any))
 	holds(t, s, id, crossauth.InvalidKey)
 	holds(t, s, mine.Value, "")
 }

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/latchkey-go/latchkey/compat/cb/engine"
+	"github.com/latchkey-go/latchkey/compat/engine"
 )
 
 // MaxKeysOfUser is how many keys GetAllForUser returns; a user with more is an error

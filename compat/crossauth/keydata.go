@@ -3,7 +3,7 @@ package crossauth
 import (
 	"strings"
 
-	"github.com/latchkey-go/latchkey/compat/cb/engine"
+	"github.com/latchkey-go/latchkey/compat/engine"
 	"github.com/latchkey-go/latchkey/compat/pyjson"
 )
 

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/latchkey-go/latchkey/compat/cb/engine"
+	"github.com/latchkey-go/latchkey/compat/engine"
 )
 
 // MemoryKeys is a KeyStorage in memory, for tests and single processes. Its zero value

@@ -8,7 +8,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/latchkey-go/latchkey/compat/cb/engine"
+	"github.com/latchkey-go/latchkey/compat/engine"
 )
 
 // Defaults of the key table.

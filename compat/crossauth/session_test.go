@@ -10,15 +10,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/latchkey-go/latchkey/compat/cb/engine"
 	"github.com/latchkey-go/latchkey/compat/crossauth"
+	"github.com/latchkey-go/latchkey/compat/engine"
+	"github.com/latchkey-go/latchkey/compat/internal/databasetest"
 )
 
 const longSecret = "CROSSAUTH secret of 32 bytes or more"
 
-func newSessions(t testing.TB, storage crossauth.KeyStorage, c *clock, change func(*crossauth.SessionCookieConfig)) *crossauth.SessionCookie {
+func newSessions(t testing.TB, storage crossauth.KeyStorage, c *databasetest.Clock, change func(*crossauth.SessionCookieConfig)) *crossauth.SessionCookie {
 	t.Helper()
-	config := crossauth.SessionCookieConfig{Storage: storage, Secret: longSecret, Now: c.now}
+	config := crossauth.SessionCookieConfig{Storage: storage, Secret: longSecret, Now: c.Now}
 	if change != nil {
 		change(&config)
 	}
@@ -48,12 +49,12 @@ func holds(t testing.TB, s *crossauth.SessionCookie, id string, want crossauth.C
 
 func TestSessionLifecycle(t *testing.T) {
 	eachStorage(t, func(t *testing.T, storage crossauth.KeyStorage) {
-		c := newClock()
+		c := databasetest.NewClock()
 		s := newSessions(t, storage, c, nil)
 		ctx := t.Context()
 		note := crossauth.Field{Name: "note", Value: engine.TextValue("n")}
 		key, err := s.CreateSessionKey(ctx, alice, `{"a": 1}`, note)
-		if err != nil || len(key.Value) != 22 || !key.Created.Equal(c.now()) || !key.Expires.Equal(c.now().Add(4*24*time.Hour)) || !key.LastActive.IsZero() {
+		if err != nil || len(key.Value) != 22 || !key.Created.Equal(c.Now()) || !key.Expires.Equal(c.Now().Add(4*24*time.Hour)) || !key.LastActive.IsZero() {
 			t.Fatal(key, err)
 		}
 		stored, err := storage.GetKey(ctx, crossauth.HashSessionID(key.Value))
@@ -73,14 +74,14 @@ func TestSessionLifecycle(t *testing.T) {
 		for _, id := range []string{"", token, key.Value[:21], key.Value + "A", stored.Value, made.Value, strings.Repeat("A", 10<<20)} {
 			holds(t, s, id, crossauth.InvalidKey)
 		}
-		c.turn(4 * 24 * time.Hour) // to expire now is not yet to have expired
+		c.Turn(4 * 24 * time.Hour) // to expire now is not yet to have expired
 		holds(t, s, key.Value, "")
-		c.turn(time.Microsecond)
+		c.Turn(time.Microsecond)
 		holds(t, s, key.Value, crossauth.Expired)
 		for _, err := range []error{s.UpdateActivity(ctx, key.Value), s.UpdateData(ctx, key.Value, crossauth.DataEntry{Name: "a"}), s.UpdateSessionKey(ctx, crossauth.PartialKey{Value: key.Value, Expires: &never})} {
 			wantCode(t, err, crossauth.Expired)
 		}
-		c.turn(-time.Hour)
+		c.Turn(-time.Hour)
 		if err := s.DeleteSession(ctx, key.Value); err != nil {
 			t.Error(err)
 		}
@@ -88,7 +89,7 @@ func TestSessionLifecycle(t *testing.T) {
 
 		forever := newSessions(t, storage, c, func(c *crossauth.SessionCookieConfig) { c.MaxAge = crossauth.NoExpiry })
 		id := newSession(t, forever, alice, "")
-		c.turn(1e5 * time.Hour)
+		c.Turn(1e5 * time.Hour)
 		holds(t, forever, id, "")
 	})
 }
@@ -96,23 +97,23 @@ func TestSessionLifecycle(t *testing.T) {
 // The idle timeout fires, and activity is what keeps it from it.
 func TestIdle(t *testing.T) {
 	eachStorage(t, func(t *testing.T, storage crossauth.KeyStorage) {
-		c := newClock()
+		c := databasetest.NewClock()
 		s := newSessions(t, storage, c, func(c *crossauth.SessionCookieConfig) { c.IdleTimeout = time.Hour })
 		without := newSessions(t, storage, c, nil)
 		active, idle, anonymous, foreign := newSession(t, s, alice, ""), newSession(t, s, empty, ""), newSession(t, s, nobody, ""), newSession(t, without, alice, "")
 		for range 3 {
-			c.turn(time.Hour)
+			c.Turn(time.Hour)
 			if err := s.UpdateActivity(t.Context(), active); err != nil {
 				t.Fatal(err)
 			}
 		}
 		key, _ := s.GetSessionKey(t.Context(), active)
-		if !key.LastActive.Equal(c.now()) {
+		if !key.LastActive.Equal(c.Now()) {
 			t.Error(key.LastActive)
 		}
-		c.turn(time.Hour)
+		c.Turn(time.Hour)
 		holds(t, s, active, "")
-		c.turn(time.Microsecond)
+		c.Turn(time.Microsecond)
 		holds(t, s, active, crossauth.Expired)
 		holds(t, s, idle, crossauth.Expired)
 		holds(t, s, foreign, crossauth.Expired) // one without activity counts from its creation
@@ -130,7 +131,7 @@ func TestIdle(t *testing.T) {
 
 func TestUpdateSession(t *testing.T) {
 	eachStorage(t, func(t *testing.T, storage crossauth.KeyStorage) {
-		s := newSessions(t, storage, newClock(), nil)
+		s := newSessions(t, storage, databasetest.NewClock(), nil)
 		ctx := t.Context()
 		id := newSession(t, s, nobody, "")
 		change := crossauth.PartialKey{Value: id, UserID: &alice}
@@ -159,7 +160,7 @@ func TestUpdateSession(t *testing.T) {
 
 func TestSignIn(t *testing.T) {
 	eachStorage(t, func(t *testing.T, storage crossauth.KeyStorage) {
-		s := newSessions(t, storage, newClock(), nil)
+		s := newSessions(t, storage, databasetest.NewClock(), nil)
 		ctx := t.Context()
 		signIn := func(before string, user crossauth.UserID, data string) string {
 			t.Helper()
@@ -192,7 +193,7 @@ func TestSignIn(t *testing.T) {
 
 func TestDeleteSessionsOfUser(t *testing.T) {
 	eachStorage(t, func(t *testing.T, storage crossauth.KeyStorage) {
-		s := newSessions(t, storage, newClock(), nil)
+		s := newSessions(t, storage, databasetest.NewClock(), nil)
 		ctx := t.Context()
 		one, two, anonymous, other := newSession(t, s, alice, ""), newSession(t, s, alice, ""), newSession(t, s, nobody, ""), newSession(t, s, empty, "")
 		reset := save(t, storage, crossauth.Key{Value: "p:reset", UserID: alice})
@@ -236,14 +237,14 @@ func TestTenTries(t *testing.T) {
 		want         crossauth.Code
 	}{{crossauth.KeyExists, 9, 10, ""}, {crossauth.InvalidKey, 10, 10, crossauth.KeyExists}, {crossauth.KeyExists, 99, 10, crossauth.KeyExists}, {crossauth.Connection, 1, 1, crossauth.Connection}} {
 		storage := &taken{KeyStorage: &crossauth.MemoryKeys{}, code: c.code, until: c.until}
-		key, err := newSessions(t, storage, newClock(), nil).CreateSessionKey(t.Context(), alice, "")
+		key, err := newSessions(t, storage, databasetest.NewClock(), nil).CreateSessionKey(t.Context(), alice, "")
 		if code(err) != c.want || storage.tries != c.tries || (key.Value == "") != (err != nil) {
 			t.Errorf("%d tries, %v, key %q", storage.tries, err, key.Value)
 		}
 	}
 	// The same bytes once, then others: the second identifier is the one that is saved.
 	b := bytes.Repeat([]byte{1}, 16)
-	s := newSessions(t, &crossauth.MemoryKeys{}, newClock(), func(c *crossauth.SessionCookieConfig) {
+	s := newSessions(t, &crossauth.MemoryKeys{}, databasetest.NewClock(), func(c *crossauth.SessionCookieConfig) {
 		c.Random = io.MultiReader(bytes.NewReader(append(b, b...)), bytes.NewReader(bytes.Repeat([]byte{2}, 16)))
 	})
 	one, two := newSession(t, s, alice, ""), newSession(t, s, alice, "")
@@ -259,7 +260,7 @@ func TestFilterAndUsers(t *testing.T) {
 	var seen crossauth.Key
 	pass := true
 	away := errors.New("away")
-	s := newSessions(t, &crossauth.MemoryKeys{}, newClock(), func(c *crossauth.SessionCookieConfig) {
+	s := newSessions(t, &crossauth.MemoryKeys{}, databasetest.NewClock(), func(c *crossauth.SessionCookieConfig) {
 		c.Filter = func(k crossauth.Key) bool { seen = k; return pass }
 		c.Users = func(_ context.Context, id crossauth.UserID) (*crossauth.User, error) {
 			if id != alice {
@@ -289,7 +290,7 @@ func TestFilterAndUsers(t *testing.T) {
 }
 
 func TestSessionCookies(t *testing.T) {
-	c := newClock()
+	c := databasetest.NewClock()
 	key := crossauth.Key{Value: token, Expires: time.Date(2026, 1, 6, 5, 4, 5, 678901000, time.FixedZone("", 7200))}
 	signer, _ := crossauth.NewSigner(longSecret)
 	value := signer.SignSecureToken(token)

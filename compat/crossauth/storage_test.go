@@ -10,8 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/latchkey-go/latchkey/compat/cb/engine"
 	"github.com/latchkey-go/latchkey/compat/crossauth"
+	"github.com/latchkey-go/latchkey/compat/engine"
+	"github.com/latchkey-go/latchkey/compat/internal/databasetest"
 	"github.com/latchkey-go/latchkey/compat/pyjson"
 )
 
@@ -314,7 +315,7 @@ func TestTwoWriters(t *testing.T) {
 }
 
 func TestIntegerUsers(t *testing.T) {
-	eachEngine(t, func(t *testing.T, db database) {
+	databases.Each(t, func(t *testing.T, db database) {
 		s := made(t, db.DB, func(c *crossauth.KeyTableConfig) {
 			c.IntegerUserIDs, c.Table, c.UserIDColumn = true, "keys", "ownerId"
 		})
@@ -340,30 +341,30 @@ func TestIntegerUsers(t *testing.T) {
 
 // The table's times are wall-clock times of a zone; every driver's form is read.
 func TestLocation(t *testing.T) {
-	eachEngine(t, func(t *testing.T, db database) {
+	databases.Each(t, func(t *testing.T, db database) {
 		s := made(t, db.DB, func(c *crossauth.KeyTableConfig) { c.Location = time.FixedZone("", -5*3600) })
 		k := save(t, s, crossauth.Key{Value: "v", Expires: later})
 		if got, err := s.GetKey(t.Context(), "v"); err != nil || !equal(got, k) {
 			t.Error(got, err)
 		}
 		wall := "2026-01-01 22:04:05.000000"
-		if n := execute(t, db.DB, "UPDATE Key SET data = '' WHERE created = ?1", engine.TextValue(wall)); n != 1 {
+		if n := databasetest.Execute(t, db.DB, "UPDATE Key SET data = '' WHERE created = ?1", engine.TextValue(wall)); n != 1 {
 			t.Error("the table has another time than", wall)
 		}
 		for _, spelling := range []string{"2026-01-01 22:04:05", "2026-01-01T22:04:05.0", wall} {
-			execute(t, db.DB, "UPDATE Key SET created = ?1", engine.TextValue(spelling))
+			databasetest.Execute(t, db.DB, "UPDATE Key SET created = ?1", engine.TextValue(spelling))
 			if got, err := s.GetKey(t.Context(), "v"); err != nil || !got.Created.Equal(at) {
 				t.Error(spelling, got.Created, err)
 			}
 			_ = s.DeleteMatching(t.Context(), crossauth.PartialKey{Value: "w", Created: &at})
 		}
 		if db.IsPostgreSQL() {
-			execute(t, db.DB, "ALTER TABLE Key ALTER COLUMN expires TYPE timestamptz")
+			databasetest.Execute(t, db.DB, "ALTER TABLE Key ALTER COLUMN expires TYPE timestamptz")
 			if err := s.UpdateKey(t.Context(), crossauth.PartialKey{Value: "v", Expires: &later}); err != nil {
 				t.Error(err)
 			}
 		} else {
-			execute(t, db.DB, "UPDATE Key SET expires = '2026-01-02 04:04:05.678901+00:00', created = ?1", engine.IntValue(at.Unix()))
+			databasetest.Execute(t, db.DB, "UPDATE Key SET expires = '2026-01-02 04:04:05.678901+00:00', created = ?1", engine.IntValue(at.Unix()))
 		}
 		if got, err := s.GetKey(t.Context(), "v"); err != nil || !equal(got, k) {
 			t.Error(got, err)
@@ -402,9 +403,9 @@ func TestHostileKeyRows(t *testing.T) {
 						define, insert = append(define, name+" "+typ), append(insert, v)
 					}
 				}
-				execute(t, db.DB, "DROP TABLE Key")
-				execute(t, db.DB, "CREATE TABLE Key ("+strings.Join(define, ", ")+")")
-				execute(t, db.DB, "INSERT INTO Key VALUES ("+strings.Join(insert, ", ")+")")
+				databasetest.Execute(t, db.DB, "DROP TABLE Key")
+				databasetest.Execute(t, db.DB, "CREATE TABLE Key ("+strings.Join(define, ", ")+")")
+				databasetest.Execute(t, db.DB, "INSERT INTO Key VALUES ("+strings.Join(insert, ", ")+")")
 				key, err := sessions.GetSessionKey(t.Context(), token)
 				if h.column == "" || h.typ == "ok" {
 					if err != nil || key.UserID != alice {
@@ -418,17 +419,16 @@ func TestHostileKeyRows(t *testing.T) {
 				}
 			})
 		}
-		execute(t, db.DB, "INSERT INTO Key SELECT * FROM Key")
+		databasetest.Execute(t, db.DB, "INSERT INTO Key SELECT * FROM Key")
 		_, err = sessions.GetSessionKey(t.Context(), token)
 		wantCode(t, err, crossauth.DataFormat)
-		execute(t, db.DB, "DROP TABLE Key")
+		databasetest.Execute(t, db.DB, "DROP TABLE Key")
 		_, err = sessions.GetSessionKey(t.Context(), token)
 		if wantCode(t, err, crossauth.Connection); crossauth.Refused(err) || errors.Unwrap(err) == nil {
 			t.Error(err)
 		}
 	}
-	t.Run("sqlite", func(t *testing.T) { test(t, sqliteFileOf(t, 1)) }) // connections learn of a new table one by one
-	t.Run("postgres", func(t *testing.T) { test(t, postgresSchema(t)) })
+	databases.EachOfOneConnection(t, test)
 }
 
 func TestTableErrors(t *testing.T) {
@@ -438,9 +438,9 @@ func TestTableErrors(t *testing.T) {
 			t.Errorf("%s is not in: %v", want, err)
 		}
 	}
-	eachEngine(t, func(t *testing.T, db database) {
+	databases.Each(t, func(t *testing.T, db database) {
 		s := made(t, db.DB, nil)
-		execute(t, db.DB, "ALTER TABLE Key ADD COLUMN must INTEGER CHECK (must > 0)")
+		databasetest.Execute(t, db.DB, "ALTER TABLE Key ADD COLUMN must INTEGER CHECK (must > 0)")
 		wantCode(t, s.SaveKey(t.Context(), crossauth.Key{Value: "v", Created: at, Extra: []crossauth.Field{{Name: "must", Value: engine.IntValue(0)}}}), crossauth.ConstraintViolation)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()

@@ -4,40 +4,19 @@ import (
 	"context"
 	"errors"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-	"zombiezen.com/go/sqlite/sqlitex"
-
-	"github.com/latchkey-go/latchkey/compat/cb/engine"
-	"github.com/latchkey-go/latchkey/internal/servers"
+	"github.com/latchkey-go/latchkey/compat/engine"
+	"github.com/latchkey-go/latchkey/compat/internal/databasetest"
 )
 
-var postgres *servers.Server
+var databases databasetest.Databases
 
-func TestMain(m *testing.M) {
-	os.Exit(servers.Main(m, func(t servers.TB) { postgres = servers.StartPostgres(t) }))
-}
+func TestMain(m *testing.M) { os.Exit(databases.Main(m)) }
 
 func eachEngine(t *testing.T, test func(t *testing.T, db *engine.DB)) {
-	t.Run("sqlite", func(t *testing.T) {
-		pool, err := sqlitex.NewPool(filepath.Join(t.TempDir(), "test.db"), sqlitex.PoolOptions{PoolSize: 2})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer pool.Close()
-		test(t, engine.SQLite(pool))
-	})
-	t.Run("postgres", func(t *testing.T) {
-		pool, err := pgxpool.New(t.Context(), postgres.URL)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer pool.Close()
-		test(t, engine.PostgreSQL(pool))
-	})
+	databases.Each(t, func(t *testing.T, db databasetest.Database) { test(t, db.DB) })
 }
 
 func TestValues(t *testing.T) {
