@@ -39,8 +39,9 @@ type secret struct {
 	// A function, because fmt cannot see through one. Where a Key stands in an
 	// unexported field fmt does not call its methods but prints what it finds,
 	// following even pointers when the verb does not suit them.
-	bytes func() *[KeySize]byte
-	macs  atomic.Pointer[[]*macKey]
+	bytes   func() *[KeySize]byte
+	macs    atomic.Pointer[[]*macKey]
+	sealers atomic.Pointer[[]*sealer]
 }
 
 func newSecret(b [KeySize]byte) *secret {

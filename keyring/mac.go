@@ -7,6 +7,7 @@ import (
 	"crypto/subtle"
 	"hash"
 	"sync"
+	"sync/atomic"
 )
 
 // Purpose separates uses of one key: keys derived for different purposes have
@@ -120,22 +121,28 @@ func (s *secret) addPurpose(purpose Purpose) *macKey {
 	}
 	m := &macKey{purpose: purpose}
 	m.pool.New = func() any { return &macState{h: hmac.New(sha256.New, key[:])} }
+	return keep(&s.macs, m, func(m *macKey) Purpose { return m.purpose })
+}
+
+// keep adds what was derived for a purpose to a list and returns it, or what
+// another caller has added meanwhile. Beyond maxCachedPurposes nothing is added.
+func keep[T any](in *atomic.Pointer[[]*T], derived *T, purpose func(*T) Purpose) *T {
 	for {
-		old := s.macs.Load()
-		list := []*macKey{m}
+		old := in.Load()
+		list := []*T{derived}
 		if old != nil {
 			for _, other := range *old {
-				if other.purpose == purpose {
+				if purpose(other) == purpose(derived) {
 					return other
 				}
 			}
 			if len(*old) >= maxCachedPurposes {
-				return m
+				return derived
 			}
 			list = append(list, *old...)
 		}
-		if s.macs.CompareAndSwap(old, &list) {
-			return m
+		if in.CompareAndSwap(old, &list) {
+			return derived
 		}
 	}
 }
