@@ -2,7 +2,6 @@ package upstream
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -107,17 +106,7 @@ func newRemote(s *settings) *remote {
 	o.ClientSetInfo = rueidis.DisableClientSetInfo
 	o.Dialer.Timeout, o.ConnWriteTimeout = r.timeout, r.timeout
 	o.ReadBufferEachConn, o.WriteBufferEachConn = 32<<10, 32<<10
-	dial := o.DialCtxFn // set for unix sockets
-	if dial == nil {
-		dial = dialTCP
-	}
-	o.DialCtxFn = func(ctx context.Context, address string, d *net.Dialer, t *tls.Config) (net.Conn, error) {
-		conn, err := dial(ctx, address, d, t)
-		if err != nil {
-			return nil, err
-		}
-		return respguard.Wrap(conn, respguard.Default()), nil
-	}
+	respguard.Guard(o, respguard.Default())
 	layoutOver := func(d doer) layout {
 		if s.Redis.Format == FormatSessionCache {
 			return newSharedLayout(d, s.TTL)
@@ -126,13 +115,6 @@ func newRemote(s *settings) *remote {
 	}
 	r.layout, r.firm = layoutOver(trips{r, false}), layoutOver(trips{r, true})
 	return r
-}
-
-func dialTCP(ctx context.Context, address string, d *net.Dialer, t *tls.Config) (net.Conn, error) {
-	if t != nil {
-		return (&tls.Dialer{NetDialer: d, Config: t}).DialContext(ctx, "tcp", address)
-	}
-	return d.DialContext(ctx, "tcp", address)
 }
 
 // connect makes the client. rueidis reconnects by itself from then on.

@@ -5,13 +5,15 @@
 // goroutine of its own where nobody can catch it; a server that went mad, or a port
 // that is not a Redis at all, must not be able to stop the process.
 //
-// It knows RESP2 and RESP3 as far as plain commands need them. Pushes, attributes and
-// streamed values are refused: they come only to clients that asked for them.
+// It knows RESP2 and RESP3 as far as plain commands and subscriptions need them.
+// Attributes and streamed values are refused, and pushes before a subscription: they
+// come only to clients that asked for them.
 package respguard
 
 import (
 	"errors"
 	"net"
+	"sync"
 	"sync/atomic"
 )
 
@@ -36,20 +38,31 @@ var ErrProtocol = errors.New("respguard: the answer is none of a Redis, or is la
 // library that has one reader and one writer.
 func Wrap(conn net.Conn, limits Limits) net.Conn {
 	g := &guarded{Conn: conn}
-	g.in = scanner{limits: limits}
-	// Commands are ours: they are counted, not judged.
-	g.out = scanner{limits: Limits{Bulk: 1 << 40, Items: 1 << 40, Line: 1 << 20, Depth: 2}}
+	g.in = scanner{limits: limits, pushes: true, whole: g.answer}
+	// Commands are ours: they are noted, not judged.
+	g.out = scanner{limits: Limits{Bulk: 1 << 40, Items: 1 << 40, Line: 1 << 20, Depth: 2}, whole: g.command}
 	return g
 }
 
 type guarded struct {
 	net.Conn
 	in, out scanner
-	sent    atomic.Int64 // commands written
 	failed  atomic.Bool
+
+	// sent is how many commands were written, waiting how many of them, not yet
+	// answered, are in odd.
+	sent, waiting atomic.Int64
+	mu            sync.Mutex
+	odd           []odd
+	subscribed    atomic.Bool // pushes were asked for
+
+	// Of the reader alone.
+	answered int64 // commands answered
+	more     int   // further confirmations of the subscription that was answered last
+	pong     bool  // the next answer belongs to the PING behind an UNSUBSCRIBE
 }
 
-// Write counts the commands before they leave, so that no answer comes before its command counts.
+// Write notes the commands before they leave, so that no answer comes before its command is known.
 func (g *guarded) Write(b []byte) (int, error) {
 	if !g.out.scan(b) {
 		return 0, g.fail()
@@ -63,7 +76,7 @@ func (g *guarded) Read(b []byte) (int, error) {
 		return 0, ErrProtocol
 	}
 	n, err := g.Conn.Read(b)
-	if n > 0 && (!g.in.scan(b[:n]) || g.in.values > g.sent.Load()) {
+	if n > 0 && !g.in.scan(b[:n]) {
 		return 0, g.fail()
 	}
 	return n, err
@@ -78,7 +91,11 @@ func (g *guarded) fail() error {
 // scanner follows a stream of RESP values across reads.
 type scanner struct {
 	limits Limits
-	values int64 // whole values at the top level so far
+	pushes bool             // pushes are known at the top level
+	whole  func(value) bool // judges each whole value at the top level; nil takes all
+	values int64            // whole values at the top level so far
+	top    value            // the one under way
+	head   [maxHead]byte    // the beginning of top's text
 
 	state   state
 	kind    byte    // type of the value whose line is read
@@ -90,6 +107,19 @@ type scanner struct {
 	items   int64   // elements announced within the top-level value
 	pending []int64 // elements still to come, for each open array
 }
+
+// value is what is known of a value at the top level.
+type value struct {
+	kind  byte
+	items int64 // elements of an array or push
+	// text is the line of a value that is one, or the first element of an array or
+	// push when that is a string; cut says that there is more.
+	text []byte
+	cut  bool
+}
+
+// maxHead is more than the longest command that matters, and than Redis' refusals.
+const maxHead = 256
 
 type state byte
 
@@ -105,9 +135,12 @@ func (s *scanner) scan(b []byte) bool {
 	for len(b) > 0 {
 		if s.state == inBulk {
 			n := min(s.skip, int64(len(b)))
+			if s.first() {
+				s.note(b[:min(n, max(s.skip-2, 0))]) // without CR LF
+			}
 			b = b[n:]
-			if s.skip -= n; s.skip == 0 {
-				s.done()
+			if s.skip -= n; s.skip == 0 && !s.done() {
+				return false
 			}
 			continue
 		}
@@ -125,8 +158,15 @@ func (s *scanner) step(c byte) bool {
 	case atType:
 		switch c {
 		case '$', '=', '!', '*', '~', '%', '+', '-', ':', '_', ',', '#', '(':
+		case '>':
+			if !s.pushes || len(s.pending) > 0 {
+				return false
+			}
 		default:
 			return false
+		}
+		if len(s.pending) == 0 {
+			s.top = value{kind: c, text: s.head[:0]}
 		}
 		s.kind, s.line, s.number, s.minus, s.digits, s.state = c, 0, 0, false, false, inLine
 		return true
@@ -138,17 +178,38 @@ func (s *scanner) step(c byte) bool {
 		if s.line++; c == '\n' || s.line > s.limits.Line {
 			return false
 		}
-		return !s.counted() || s.digit(c)
+		if !s.counted() {
+			if len(s.pending) == 0 || s.first() {
+				s.note([]byte{c})
+			}
+			return true
+		}
+		return s.digit(c)
 	case atLF:
 		return c == '\n' && s.endLine()
 	}
 	return false
 }
 
+// first reports that the value under way is the first element of a whole array or
+// push and a string, which names commands and pushes.
+func (s *scanner) first() bool {
+	return len(s.pending) == 1 && s.pending[0] == s.top.items && (s.top.kind == '*' || s.top.kind == '>') && (s.kind == '$' || s.kind == '+')
+}
+
+// note keeps what fits of the text.
+func (s *scanner) note(b []byte) {
+	room := maxHead - len(s.top.text)
+	if len(b) > room {
+		s.top.cut, b = true, b[:room]
+	}
+	s.top.text = append(s.top.text, b...)
+}
+
 // counted reports whether the line is a length.
 func (s *scanner) counted() bool {
 	switch s.kind {
-	case '$', '=', '!', '*', '~', '%':
+	case '$', '=', '!', '*', '~', '%', '>':
 		return true
 	}
 	return false
@@ -174,8 +235,7 @@ func (s *scanner) endLine() bool {
 		return false
 	}
 	if s.minus { // the null of RESP2
-		s.done()
-		return true
+		return s.done()
 	}
 	switch s.kind {
 	case '$', '=', '!':
@@ -190,9 +250,11 @@ func (s *scanner) endLine() bool {
 	if s.items += s.number; s.number > s.limits.Items || s.items > s.limits.Items || len(s.pending) >= s.limits.Depth {
 		return false
 	}
+	if len(s.pending) == 0 {
+		s.top.items = s.number
+	}
 	if s.number == 0 {
-		s.done()
-		return true
+		return s.done()
 	}
 	s.pending = append(s.pending, s.number)
 	s.state = atType
@@ -216,20 +278,20 @@ func (s *scanner) plain() bool {
 			return false
 		}
 	}
-	s.done()
-	return true
+	return s.done()
 }
 
 // done ends a value, and the arrays that it completes.
-func (s *scanner) done() {
+func (s *scanner) done() bool {
 	s.state = atType
 	for len(s.pending) > 0 {
 		last := len(s.pending) - 1
 		if s.pending[last]--; s.pending[last] > 0 {
-			return
+			return true
 		}
 		s.pending = s.pending[:last]
 	}
 	s.items = 0
 	s.values++
+	return s.whole == nil || s.whole(s.top)
 }
