@@ -37,7 +37,7 @@ func drawRecord(t *rapid.T) Record {
 		AuthTime: when.Draw(t, "auth"), SID: text.Draw(t, "sid"), CreatedAt: when.Draw(t, "created"), ExpiresAt: when.Draw(t, "expires"),
 		Idle: time.Duration(rapid.Int64Range(0, 1e12).Draw(t, "idle")) * time.Microsecond, Lifetime: time.Hour,
 		IP: text.Draw(t, "ip"), UserAgent: text.Draw(t, "ua"), Wrap: bytesOrNil(blob.Draw(t, "wrap")), Data: bytesOrNil(blob.Draw(t, "data")),
-		RotatedAt: when.Draw(t, "rotated"),
+		RotatedAt: when.Draw(t, "rotated"), Stateless: rapid.Bool().Draw(t, "stateless"),
 	}
 	copy(r.SecretHash[:], blob.Draw(t, "hash"))
 	copy(r.PatchID[:], blob.Draw(t, "patch"))
@@ -100,7 +100,7 @@ func TestViewHoldsEverything(t *testing.T) {
 			r.Methods[i] = string(bytes.ReplaceAll([]byte(r.Methods[i]), []byte("\n"), []byte("_")))
 		}
 		r.ID[5], r.LastSeenAt, r.Version = 9, fromMicro(123456), 77
-		v, err := newView(&r, 3, &[16]byte{7}, map[string]json.RawMessage{"a": []byte(`1`), "b": []byte(`"two"`)}, false)
+		v, err := newView(&r, &token{key: 3, raw: [tokenRaw]byte{50: 7}}, map[string]json.RawMessage{"a": []byte(`1`), "b": []byte(`"two"`)}, false)
 		if err != nil {
 			t.Fatal(err)
 		}

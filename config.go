@@ -53,6 +53,15 @@ type Config struct {
 	// RotateGrace is 10 seconds unless set; at most a minute.
 	RotateGrace time.Duration
 
+	// Stateless makes sign-ins whose token tells of the session itself, sealed, so
+	// that a check reads nothing from the store: the Cache keeps the list of the
+	// sessions that have changed or ended since, and only those are read. All else is
+	// as with stored sessions, and those that either setting made go on under the
+	// other one. A session's idle limit runs from its last issue, which is half of it
+	// old at most. It needs a Cache that is a Ledger and a Store that is a
+	// ChangeLister, and allows no mid-session rotation.
+	Stateless bool
+
 	// ServeStale honours a cached session so long after the cache last could vouch
 	// for it, when the store gives no answer. 0 answers "unavailable" instead.
 	// Revocations by other nodes can lag by as much.
@@ -208,6 +217,12 @@ func (c *Config) check() error {
 	}
 	if c.RotateEvery < 0 || c.RotateEvery != 0 && c.RotateEvery < time.Minute {
 		add("RotateEvery", "%v is below the least of a minute", c.RotateEvery)
+	}
+	if _, ok := c.Cache.(Ledger); c.Stateless && !ok {
+		add("Stateless", "needs a Cache that keeps the list of changed sessions: nearcache.New makes one")
+	}
+	if c.Stateless && c.RotateEvery != 0 {
+		add("Stateless", "set together with RotateEvery, which is for stored sessions")
 	}
 	if c.RotateGrace < 0 || c.RotateGrace > maxGrace {
 		add("RotateGrace", "%v is not between 0 and %v", c.RotateGrace, maxGrace)

@@ -206,7 +206,11 @@ func (m *Manager) create(ctx context.Context, st *state, rec Record, c Create, d
 	}
 	rec.ExpiresAt = at.Add(rec.Lifetime)
 	rec.Version = 1
+	rec.Stateless = m.cfg.Stateless && rec.Subject != "" // an anonymous one is there for its data
 	rec.IP, rec.UserAgent = m.cfg.Privacy.address(rec.IP), m.cfg.Privacy.agent(rec.UserAgent)
+	if err := m.fits(&rec); err != nil {
+		return err
+	}
 	if err := m.sealInto(&rec, &secret, data); err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ type Manager struct {
 	store      Store
 	keys       *keyring.Ring
 	cache      Cache
+	ledger     Ledger // nil: tokens of version 2 are judged by the row
 	clock      Clock
 	keeper     Timekeeper // nil: the node's own clock
 	cookieName string
@@ -39,6 +40,12 @@ func New(cfg Config) (*Manager, error) {
 	cfg = cfg.withDefaults()
 	m := &Manager{cfg: cfg, store: cfg.Store, keys: cfg.Keys, cache: cfg.Cache, clock: cfg.Clock, cookieName: cfg.Cookie.name()}
 	m.keeper, _ = cfg.Store.(Timekeeper)
+	if cfg.Stateless {
+		m.ledger = cfg.Cache.(Ledger) // as checked
+		if err := m.ledger.Track(); err != nil {
+			return nil, err
+		}
+	}
 	if k, ok := cfg.Store.(PlacementKeeper); ok {
 		var err error
 		if m.placement, err = k.PlacementKey(context.Background()); err != nil {
@@ -84,7 +91,8 @@ type Lookup struct {
 	// which 0 stands for; AskStore asks the store now.
 	Within   time.Duration
 	AskStore bool
-	// Rotate allows a rotation that is due; read the successor with [Session.Token].
+	// Rotate allows a new token where one is due, by rotation or because half of a
+	// stateless session's idle limit has passed; read it with [Session.Token].
 	Rotate bool
 }
 
@@ -105,7 +113,8 @@ func (m *Manager) Lookup(ctx context.Context, l Lookup) (Session, error) {
 	if l.AskStore {
 		within = 0
 	}
-	if err := m.find(ctx, st, request{within: within, passive: l.Passive, rotate: l.Rotate && !l.Passive}); err != nil {
+	fresh := l.Rotate && !l.Passive
+	if err := m.find(ctx, st, request{within: within, passive: l.Passive, rotate: fresh, reissue: fresh}); err != nil {
 		return Session{}, err
 	}
 	return st.session(), nil
@@ -130,6 +139,7 @@ type request struct {
 	within  time.Duration
 	passive bool
 	rotate  bool
+	reissue bool // a token of version 2 may be sealed anew
 }
 
 // errInvalid is the one answer to every token that does not stand. The cause is
@@ -152,20 +162,24 @@ var (
 // path that every check takes.
 func (m *Manager) find(ctx context.Context, st *state, req request) error {
 	now := m.clock.Now()
-	if m.cache != nil {
-		if v, seen, ok := m.hit(&st.tok, now, req); ok {
-			st.view, st.seen = v, seen
-			m.counters.hit(&st.tok)
-			return m.admit(ctx, st, now, req)
+	var told view // what a token of version 2 tells of itself
+	if st.tok.isSealed() {
+		var ok bool
+		if told, ok = st.tok.open(m.keys); !ok {
+			m.counters.lookups[outcomeInvalid].Add(1)
+			return errInvalid(errForged)
 		}
+	}
+	if m.remembered(st, told, now, req) {
+		m.counters.hit(&st.tok)
+		return m.admit(ctx, st, now, req)
 	}
 	err := m.miss(ctx, st, now, req)
 	if CodeOf(err) == CodeStoreUnavailable && m.cfg.ServeStale > 0 && m.cache != nil && req.within >= m.cache.Staleness() {
 		// The operator prefers a bounded old answer to none, where the caller asked for no newer one.
-		if v, seen, ok := m.hit(&st.tok, now, request{within: m.cfg.ServeStale, passive: true}); ok {
-			st.view, st.seen = v, seen
+		if old := (request{within: m.cfg.ServeStale, passive: true}); m.remembered(st, told, now, old) {
 			m.counters.stale.Add(1)
-			return m.admit(ctx, st, now, request{passive: true})
+			return m.admit(ctx, st, now, old)
 		}
 	}
 	m.counters.count(err)
@@ -173,6 +187,23 @@ func (m *Manager) find(ctx context.Context, st *state, req request) error {
 		return err
 	}
 	return m.admit(ctx, st, now, req)
+}
+
+// remembered fills st without the store: from what the token tells of itself, or
+// from the cache.
+func (m *Manager) remembered(st *state, told view, now Moment, req request) bool {
+	if told != nil && m.hitSealed(&st.tok, told, now, req) {
+		st.view, st.seen, st.byToken = told, st.tok.issued, true
+		return true
+	}
+	if m.cache == nil {
+		return false
+	}
+	v, seen, ok := m.hit(&st.tok, now, req)
+	if ok {
+		st.view, st.seen = v, seen
+	}
+	return ok
 }
 
 // admit lets a session that stands through: past the program's own filter, which
@@ -184,13 +215,21 @@ func (m *Manager) admit(ctx context.Context, st *state, now Moment, req request)
 		st.refused = true
 		return errInvalid(errRefused)
 	}
-	if req.rotate && st.issued == nil && st.rec != nil && m.rotationDue(micro(st.rec.RotatedAt), m.storeMicros(now)) {
+	if req.rotate && st.issued == nil && st.rec != nil && !st.tok.isSealed() && m.rotationDue(micro(st.rec.RotatedAt), m.storeMicros(now)) {
 		if err := m.rotate(ctx, st, st.rec, now); err != nil {
 			return err
 		}
 	}
-	m.active(&st.tok, st.view, st.seen, now, req)
-	if st.issued == nil && m.stale(&st.tok, now) {
+	// A token that tells of itself is as good as its issue: activity is noted when it
+	// is sealed anew, twice in an idle limit at most.
+	if !st.byToken || st.tok.pastHalf(m.storeMicros(now)) {
+		m.active(&st.tok, st.view, st.seen, now, req)
+	}
+	switch {
+	case st.issued != nil:
+	case st.tok.isSealed():
+		m.reissue(st, now, req)
+	case m.stale(&st.tok, now):
 		m.resign(st, now)
 	}
 	return nil
@@ -221,7 +260,7 @@ func (m *Manager) hit(tok *token, now Moment, req request) (v view, seen int64, 
 	us := m.storeMicros(now)
 	idle := v.int(viewIdle)
 	if !view(v).verifiedWith(tok) || us >= v.int(viewExpires) || idle > 0 && us >= seen+idle ||
-		req.rotate && m.rotationDue(v.int(viewDrawn), us) {
+		req.rotate && !view(v).ofSealed() && m.rotationDue(v.int(viewDrawn), us) {
 		return nil, 0, false
 	}
 	return v, seen, true
@@ -273,6 +312,7 @@ var errReread = errors.New("joined trip refuses")
 func (m *Manager) judge(ctx context.Context, st *state, rec *Record, filling Filling, now Moment, req request) error {
 	rec = m.touches.ahead(rec)
 	at := m.storeTime(now)
+	rec = m.provenActive(ctx, &st.tok, rec, at)
 	hash := st.tok.hash()
 	current := subtle.ConstantTimeCompare(rec.SecretHash[:], hash[:]) == 1
 	previous := subtle.ConstantTimeCompare(rec.PreviousHash[:], hash[:]) == 1
@@ -307,7 +347,7 @@ func (m *Manager) accept(ctx context.Context, st *state, rec *Record, filling Fi
 			return err
 		}
 	}
-	v, err := newView(rec, st.tok.key, st.tok.mac(), values, sealed)
+	v, err := newView(rec, &st.tok, values, sealed)
 	if err != nil {
 		return err
 	}

@@ -67,22 +67,21 @@ func (m *Manager) Read(w http.ResponseWriter, r *http.Request) (Session, error) 
 		}
 		return Session{}, nil
 	}
-	if m.cache != nil {
-		now := m.clock.Now()
-		req := m.request(r)
-		if v, seen, ok := m.hit(&tok, now, req); ok && !v.sealed() && !m.stale(&tok, now) {
-			m.counters.hit(&tok)
-			s := Session{v: v, seen: seen, m: m}
-			if m.cfg.Filter != nil && !m.cfg.Filter(s) {
-				return Session{}, nil
-			}
-			m.active(&tok, v, seen, now, req)
-			return s, nil
+	now, req := m.clock.Now(), m.request(r)
+	if v, seen, ok := m.glance(&tok, now, req); ok {
+		m.counters.hit(&tok)
+		s := Session{v: v, seen: seen, m: m}
+		if m.cfg.Filter != nil && !m.cfg.Filter(s) {
+			return Session{}, nil
 		}
+		if !tok.isSealed() {
+			m.active(&tok, v, seen, now, req)
+		}
+		return s, nil
 	}
 	st := &state{m: m, w: w, r: r}
 	st.tok = tok
-	if err := m.find(r.Context(), st, m.request(r)); err != nil {
+	if err := m.find(r.Context(), st, req); err != nil {
 		if errors.Is(err, ErrInvalidSession) {
 			err = nil
 		}
@@ -94,6 +93,22 @@ func (m *Manager) Read(w http.ResponseWriter, r *http.Request) (Session, error) 
 	}
 	st.phase.Or(phaseDone) // its data can be opened, not changed
 	return Session{v: st.view, seen: st.seen, st: st, m: m}, nil
+}
+
+// glance finds what can be granted without the store, and without anything to be
+// done about it but noting activity.
+func (m *Manager) glance(tok *token, now Moment, req request) (v view, seen int64, ok bool) {
+	switch {
+	case m.cache == nil:
+		return nil, 0, false
+	case tok.isSealed():
+		v, ok = tok.open(m.keys)
+		ok = ok && m.hitSealed(tok, v, now, req) && !tok.pastHalf(m.storeMicros(now))
+		seen = tok.issued
+	default:
+		v, seen, ok = m.hit(tok, now, req)
+	}
+	return v, seen, ok && !v.sealed() && !m.stale(tok, now)
 }
 
 // Require lets only requests that are signed in through to next, and answers 401
@@ -134,7 +149,7 @@ func (m *Manager) begin(st *state, w http.ResponseWriter, r *http.Request) error
 // request tells how the token of r is to be judged.
 func (m *Manager) request(r *http.Request) request {
 	passive := m.cfg.Passive != nil && m.cfg.Passive(r)
-	req := request{passive: passive, rotate: !passive && m.cfg.RotateEvery > 0}
+	req := request{passive: passive, rotate: !passive && m.cfg.RotateEvery > 0, reissue: !passive}
 	if m.cache != nil {
 		req.within = m.cache.Staleness()
 	}

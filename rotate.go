@@ -134,11 +134,21 @@ func (m *Manager) rewrap(next, rec *Record, old, secret *[32]byte) error {
 
 // draw makes the token for a secret, and hands it out.
 func (m *Manager) draw(st *state, rec *Record, key keyring.ID, secret *[32]byte, now time.Time) error {
-	tok, ok := newToken(m.keys, key, rec.ID, secret)
+	var tok token
+	var ok bool
+	if rec.Stateless {
+		v, err := newView(rec, &token{}, nil, len(rec.Data) > 0)
+		if err != nil {
+			return err
+		}
+		tok, ok = m.drawSealed(key, v, rec.Generation, secret, micro(rec.LastSeenAt))
+	} else {
+		tok, ok = newToken(m.keys, key, rec.ID, secret)
+	}
 	if !ok {
 		return NewError(CodeInternal, "no key is active", nil)
 	}
-	st.tok = tok
+	st.tok, st.byToken = tok, false
 	text := tok.text()
 	line := m.cfg.Cookie.set(text, now, rec.ExpiresAt)
 	st.issued, st.auto = &Issued{Record: rec, Token: text, SetCookie: line}, false
@@ -286,6 +296,9 @@ func (m *Manager) renew(ctx context.Context, st *state, n Renewal) error {
 	next.SecretHash, next.RotatedAt, next.GraceEnd = hashOf(&secret), at, at
 	next.LastSeenAt = at
 	n.apply(&next, at)
+	if err := m.fits(&next); err != nil {
+		return err
+	}
 	event := m.event(audit.Renew, n.By, "renewal", rec)
 	if event.Actor == "" {
 		event.Actor = "user"

@@ -36,6 +36,8 @@ type state struct {
 	begun bool                // the session is saved, or could not be
 	fault bool                // it could not; the problem has been written instead
 	auto  bool                // issued is not the handler's doing, and can wait for another response
+	// byToken says that the view is what the token tells of itself.
+	byToken bool
 	// refused says that the token stands, and the program's filter is against it.
 	refused bool
 }
@@ -229,7 +231,7 @@ func (st *state) adopt(rec *Record) error {
 	if err != nil {
 		return err
 	}
-	v, err := newView(rec, st.tok.key, st.tok.mac(), values, false)
+	v, err := newView(rec, &st.tok, values, false)
 	if err != nil {
 		return err
 	}

@@ -20,15 +20,23 @@ const (
 	tokenPrefix  = "lk_"
 	tokenVersion = 1
 	tokenRaw     = 1 + 1 + 16 + 32 + 16
-	// TokenLength is the length of every token, in characters.
+	// TokenLength is the length of the token of a stored session, in characters.
 	TokenLength = len(tokenPrefix) + tokenRaw/3*4
 )
 
 // token is a parsed token. Its text and its secret are never logged.
 type token struct {
 	key keyring.ID
-	raw [tokenRaw]byte
+	raw [tokenRaw]byte // of version 2, up to the secret, once it was opened
+
+	// Of a token of version 2: its text, and what was sealed in it.
+	sealed       string
+	generation   uint64
+	issued, idle int64 // microseconds
 }
+
+// isSealed reports whether the token has the form of version 2.
+func (t *token) isSealed() bool { return t.sealed != "" }
 
 func (t *token) id() *ID           { return (*ID)(t.raw[2:18]) }
 func (t *token) secret() *[32]byte { return (*[32]byte)(t.raw[18:50]) }
@@ -59,6 +67,10 @@ var sextets = func() (t [4][256]uint32) {
 // parse reads s strictly and reports whether it has the form of a token. It
 // checks no MAC and allocates nothing.
 func (t *token) parse(s string) bool {
+	if isSealedToken(s) {
+		t.sealed = s
+		return true
+	}
 	if len(s) != TokenLength || s[:len(tokenPrefix)] != tokenPrefix {
 		return false
 	}
@@ -80,6 +92,42 @@ func (t *token) parse(s string) bool {
 	return t.key != 0
 }
 
+// decodeBase64url reads s as parse does, in whatever length: the URL-safe alphabet
+// without padding, and in its one spelling.
+func decodeBase64url(s string) ([]byte, bool) {
+	if len(s)%4 == 1 {
+		return nil, false
+	}
+	size := len(s) * 3 / 4
+	buf := make([]byte, size+2) // a group of eight is written with two bytes to spare
+	var bad uint32
+	at := 0
+	for ; len(s) >= 8; s, at = s[8:], at+6 {
+		q := s[:8]
+		high := sextets[0][q[0]] | sextets[1][q[1]] | sextets[2][q[2]] | sextets[3][q[3]]
+		low := sextets[0][q[4]] | sextets[1][q[5]] | sextets[2][q[6]] | sextets[3][q[7]]
+		bad |= high | low
+		binary.BigEndian.PutUint64(buf[at:], uint64(high)<<40|uint64(low)<<16)
+	}
+	for len(s) > 0 {
+		var group uint32
+		n := min(len(s), 4)
+		for i := range n {
+			group |= sextets[i][s[i]]
+		}
+		bad |= group
+		for i := range n - 1 {
+			buf[at] = byte(group >> (16 - 8*i))
+			at++
+		}
+		if n < 4 && group<<(8+8*(n-1)) != 0 { // spare bits
+			return nil, false
+		}
+		s = s[n:]
+	}
+	return buf[:size], bad>>31 == 0
+}
+
 // newToken makes the token of a session under the given key.
 func newToken(keys *keyring.Ring, key keyring.ID, id ID, secret *[32]byte) (token, bool) {
 	t := token{key: key}
@@ -93,10 +141,17 @@ func newToken(keys *keyring.Ring, key keyring.ID, id ID, secret *[32]byte) (toke
 
 // text returns the token as the client holds it.
 func (t *token) text() string {
+	if t.isSealed() {
+		return t.sealed
+	}
 	return tokenPrefix + base64.RawURLEncoding.EncodeToString(t.raw[:])
 }
 
-// genuine reports whether the MAC is right under a key that is still accepted.
+// genuine reports whether the MAC is right under a key that is still accepted. A
+// token of version 2 was opened to be read at all.
 func (t *token) genuine(keys *keyring.Ring) bool {
+	if t.isSealed() {
+		return t.raw[0] == sealedVersion
+	}
 	return keys.VerifyMAC(t.key, keyring.PurposeToken, t.signed(), t.raw[50:66])
 }

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 	"unsafe"
-
-	"github.com/latchkey-go/latchkey/keyring"
 )
 
 // A view is a session decoded and verified once, packed so that any number of
@@ -57,14 +55,18 @@ const (
 )
 
 // viewSealed says that the session has data which the view does not hold opened.
-const viewSealed = 1
+// Flags of a view.
+const (
+	viewSealed   = 1 // the row has data that is not in the view
+	viewOfSealed = 2 // the token is of version 2
+)
 
 // errNoView is the cause when a record is too large to be held.
 var errNoView = NewError(CodeInternal, "session record too large", nil)
 
 // newView packs a record for the token it was verified with. values is the opened
 // data, or nil when there is none or it is to stay sealed.
-func newView(r *Record, key keyring.ID, mac *[16]byte, values map[string]json.RawMessage, sealed bool) (view, error) {
+func newView(r *Record, tok *token, values map[string]json.RawMessage, sealed bool) (view, error) {
 	strs := [numStrings]string{r.Provider, r.Subject, r.Email, r.Name, r.Assurance, r.SID, r.IP, r.UserAgent,
 		strings.Join(r.Roles, "\n"), strings.Join(r.Methods, "\n")}
 	total := viewStrings
@@ -81,13 +83,14 @@ func newView(r *Record, key keyring.ID, mac *[16]byte, values map[string]json.Ra
 	}
 	sort.Strings(names)
 	v := make(view, viewStrings, total)
+	v[0] = tok.raw[0] & viewOfSealed
 	if sealed {
-		v[0] = viewSealed
+		v[0] |= viewSealed
 	}
-	v[viewKey] = byte(key)
+	v[viewKey] = byte(tok.key)
 	binary.BigEndian.PutUint16(v[viewValues:], uint16(len(values)))
 	copy(v[viewHash:], r.SecretHash[:])
-	copy(v[viewMAC:], mac[:])
+	copy(v[viewMAC:], tok.mac()[:])
 	copy(v[viewID:], r.ID[:])
 	for i, us := range [...]int64{micro(r.CreatedAt), micro(r.LastSeenAt), micro(r.ExpiresAt), int64(r.Idle / time.Microsecond),
 		micro(r.AuthTime), micro(r.RotatedAt), int64(r.Version)} {
@@ -135,7 +138,7 @@ func (v view) id() (id ID) {
 func (v view) verifiedWith(t *token) bool {
 	hash := t.hash()
 	held, mac := v[viewHash:viewMAC+16], t.mac()[:]
-	differ := uint64(v[viewKey] ^ byte(t.key))
+	differ := uint64(v[viewKey]^byte(t.key)) | uint64((v[0]^t.raw[0])&viewOfSealed)
 	for i := 0; i < len(hash); i += 8 {
 		differ |= binary.LittleEndian.Uint64(held[i:]) ^ binary.LittleEndian.Uint64(hash[i:])
 	}
@@ -166,6 +169,16 @@ func (v view) list(i int) []string {
 	return strings.Split(s, "\n")
 }
 
+// stringsEnd is the length of the strings together.
+func (v view) stringsEnd() int {
+	if len(v) < viewStrings {
+		return 0
+	}
+	return int(binary.BigEndian.Uint16(v[viewEnds+2*(numStrings-1):]))
+}
+
+func (v view) ofSealed() bool { return len(v) > 0 && v[0]&viewOfSealed != 0 }
+
 func (v view) sealed() bool { return len(v) > 0 && v[0]&viewSealed != 0 }
 
 // value returns one data value as JSON.
@@ -183,7 +196,7 @@ func (v view) values(yield func(string, json.RawMessage) bool) {
 	if len(v) < viewStrings {
 		return
 	}
-	rest := v[viewStrings+int(binary.BigEndian.Uint16(v[viewEnds+2*(numStrings-1):])):]
+	rest := v[viewStrings+v.stringsEnd():]
 	for range binary.BigEndian.Uint16(v[viewValues:]) {
 		n, size := int(binary.BigEndian.Uint16(rest)), int(binary.BigEndian.Uint32(rest[2:]))
 		name, raw := rest[6:6+n], rest[6+n:6+n+size:6+n+size]
