@@ -1,6 +1,8 @@
 // Package lock gives named locks over Redis or PostgreSQL: at most one holder of a
 // name at a time, over any number of processes and machines.
 //
+//	client, err := lock.NewRedisClient(rueidis.ClientOption{InitAddress: []string{"127.0.0.1:6379"}})
+//	…
 //	locks, err := lock.NewRedis(lock.RedisConfig{Client: client})
 //	…
 //	held, err := locks.Acquire(ctx, "invoices", lock.Options{Wait: 10 * time.Second})

@@ -26,7 +26,7 @@ func (l *ledger) write(_ context.Context, token uint64, what string) error {
 
 func Example() {
 	ctx := context.Background()
-	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{redis.Addr}})
+	client, err := lock.NewRedisClient(rueidis.ClientOption{InitAddress: []string{redis.Addr}})
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -181,7 +181,7 @@ func TestNotify(t *testing.T) {
 
 func rawRedis(t testing.TB, addr string) rueidis.Client {
 	t.Helper()
-	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{addr}, DisableCache: true, ForceSingleClient: true})
+	client, err := lock.NewRedisClient(rueidis.ClientOption{InitAddress: []string{addr}, DisableCache: true, ForceSingleClient: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -241,7 +241,7 @@ func TestReleaseAfterCut(t *testing.T) {
 func TestGivingUpFrees(t *testing.T) {
 	p := servers.StartProxy(t, redis.Addr)
 	near := mustOpen(t, "redis", redis.Addr, options{})
-	single, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{p.Addr}, DisableCache: true, ForceSingleClient: true, PipelineMultiplex: -1})
+	single, err := lock.NewRedisClient(rueidis.ClientOption{InitAddress: []string{p.Addr}, DisableCache: true, ForceSingleClient: true, PipelineMultiplex: -1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -55,7 +55,7 @@ type options struct {
 // is host:port.
 func open(kind, addr string, o options) (*lock.Locker, func(), error) {
 	if kind == "redis" {
-		client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{addr}, DisableCache: true, ForceSingleClient: true, ConnWriteTimeout: time.Second})
+		client, err := lock.NewRedisClient(rueidis.ClientOption{InitAddress: []string{addr}, DisableCache: true, ForceSingleClient: true, ConnWriteTimeout: time.Second})
 		if err != nil {
 			return nil, nil, err
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/internal/respguard"
 )
 
 // Mode is whose keys a Locker over Redis uses.
@@ -36,7 +37,8 @@ type RedisConfig struct {
 	_ [0]func() // no unkeyed literals, no comparison
 
 	// Client is connected to a primary, a Sentinel group or a cluster of Redis 6 or
-	// later, or of Valkey. It stays the caller's to close. How soon it notices a dead
+	// later, or of Valkey; NewRedisClient makes one that survives a server gone mad.
+	// It stays the caller's to close. How soon it notices a dead
 	// connection (its ConnWriteTimeout, 10 s unless set) should be less than half of
 	// the shortest TTL.
 	Client rueidis.Client
@@ -56,6 +58,26 @@ type RedisConfig struct {
 	// Clock is the local clock, which judges leases; nil is the machine's. Pauses are
 	// measured by timers.
 	Clock latchkey.Clock
+}
+
+// answers bounds what a server may say: those to the scripts are small, but the map
+// of a large cluster is not.
+var answers = respguard.Limits{Bulk: 1 << 20, Items: 1 << 16, Line: 4 << 10, Depth: 8}
+
+// NewRedisClient is rueidis.NewClient with a guard on each connection, which breaks it
+// off before the library sees an answer that no Redis gives: the library allocates
+// what a length says and panics on an answer to nothing, in a goroutine of its own.
+// Notify needs RESP3 then, which every Redis from 6.0 on speaks. The client is the
+// caller's to close. The error is ErrUnavailable.
+func NewRedisClient(option rueidis.ClientOption) (client rueidis.Client, err error) {
+	defer func() {
+		if err != nil {
+			err = latchkey.NewError(ErrUnavailable.Code, ErrUnavailable.Message, err)
+		}
+	}()
+	defer respguard.Caught(&err)
+	respguard.Guard(&option, answers)
+	return rueidis.NewClient(option)
 }
 
 // NewRedis checks the configuration and asks the server nothing yet. The error is
@@ -135,14 +157,14 @@ type undated struct{ context.Context }
 func (undated) Deadline() (time.Time, bool) { return time.Time{}, false }
 
 // eval runs a script whose answer is a decimal number in text.
-func (b *redisBackend) eval(ctx context.Context, script string, keys []string, args ...string) (uint64, error) {
+func (b *redisBackend) eval(ctx context.Context, script string, keys []string, args ...string) (n uint64, err error) {
+	defer respguard.Caught(&err)
 	cmd := b.client.B().Eval().Script(script).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build()
 	text, err := b.client.Do(undated{ctx}, cmd).ToString()
 	if err != nil {
 		return 0, err
 	}
-	n, err := strconv.ParseUint(text, 10, 63)
-	if err != nil {
+	if n, err = strconv.ParseUint(text, 10, 63); err != nil {
 		return 0, errors.New("the answer of Redis is no number")
 	}
 	return n, nil
@@ -189,6 +211,8 @@ func (b *redisBackend) watch(ctx context.Context, name string) <-chan struct{} {
 	}
 	freed := make(chan struct{}, 1)
 	go func() { // ends with ctx, which Acquire cancels
+		var err error // without the notice, waiters find out at their next try
+		defer respguard.Caught(&err)
 		_ = b.client.Receive(ctx, b.client.B().Subscribe().Channel(b.channel()).Build(), func(m rueidis.PubSubMessage) {
 			if m.Message == name {
 				select {
