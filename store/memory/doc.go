@@ -15,7 +15,9 @@
 // Nothing is removed by itself: rows that have ended stay until Purge removes
 // them, so run it on a timer. The audit trail is bounded by Config.MaxAudit and
 // forgets its oldest events first. Marks that a revocation leaves against
-// sign-ins under way go after latchkey.RevocationMark.
+// sign-ins under way go after latchkey.RevocationMark. What is listed as changed
+// goes by itself once its absolute limit has passed, and what was used once when
+// it may be used again.
 //
 // # Time
 //

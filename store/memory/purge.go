@@ -34,6 +34,7 @@ func (s *Store) Purge(ctx context.Context, p latchkey.Purge) (int, error) {
 		err := s.change(ctx, func(now time.Time, b *latchkey.Batch) error {
 			for _, r := range part {
 				if !r.gone && s.purgeable(r, &p, now) {
+					s.noteChange(&r.rec, now)
 					s.remove(r)
 					b.IDs = append(b.IDs, r.rec.ID)
 				}
@@ -101,6 +102,8 @@ func (s *Store) finishPurge(p *latchkey.Purge, removed int, now time.Time) {
 		}
 	}
 	s.dropMarks(now)
+	s.dropSpent(now)
+	s.changes.merge(now)
 	if removed > 0 || events > 0 {
 		s.recordPurge(p, removed, now)
 	}

@@ -71,6 +71,7 @@ func (s *Store) revoke(r *row, now time.Time, by, reason string) bool {
 		return false
 	}
 	r.rec.RevokedAt, r.rec.RevokedBy, r.rec.RevokedReason = now, by, reason
+	s.noteChange(&r.rec, now)
 	return true
 }
 

@@ -21,6 +21,8 @@ var (
 	_ latchkey.PlacementKeeper = (*Store)(nil)
 	_ latchkey.Counter         = (*Store)(nil)
 	_ latchkey.Timekeeper      = (*Store)(nil)
+	_ latchkey.ChangeLister    = (*Store)(nil)
+	_ latchkey.Spender         = (*Store)(nil)
 	_ audit.Reader             = (*Store)(nil)
 )
 
@@ -56,6 +58,9 @@ type Store struct {
 	marks      map[mark]time.Time
 	sweepMarks int     // how many marks there may be before old ones are looked for
 	raises     []raise // how generation 1, 2, … ended; the present one is len(raises)+1
+	changes    changes
+	spent      map[[32]byte]time.Time // until when
+	sweepSpent int                    // like sweepMarks
 	trail      []audit.Event
 	seq        uint64
 	hub        fanout.Hub // published to with the lock held
@@ -86,7 +91,8 @@ func New(cfg Config) (*Store, error) {
 	}
 	s := &Store{clock: cfg.Clock, maxAudit: cfg.MaxAudit, rows: make(map[latchkey.ID]*row),
 		identities: make(map[string]map[string]*order), sids: make(map[sid]map[latchkey.ID]*row),
-		marks: make(map[mark]time.Time), sweepMarks: minMarks}
+		marks: make(map[mark]time.Time), sweepMarks: minMarks, spent: make(map[[32]byte]time.Time), sweepSpent: minSpent}
+	s.changes.until = make(map[latchkey.ID]time.Time)
 	if s.clock == nil {
 		s.clock = latchkey.SystemClock()
 	}
@@ -187,6 +193,7 @@ func (s *Store) Close() error {
 	s.closed = true
 	s.hub.End(unavailable(errClosed))
 	s.rows, s.all, s.identities, s.sids, s.marks, s.trail = nil, order{}, nil, nil, nil, nil
+	s.changes, s.spent = changes{}, nil
 	return nil
 }
 

@@ -105,11 +105,14 @@ func (s *Store) Patch(ctx context.Context, p latchkey.Patch) error {
 		}
 		old := &r.rec
 		next.Provider, next.Subject, next.CreatedAt, next.Generation = old.Provider, old.Subject, old.CreatedAt, old.Generation
+		next.Stateless = old.Stateless
 		next.RevokedAt, next.RevokedBy, next.RevokedReason = time.Time{}, "", ""
 		if old.LastSeenAt.After(next.LastSeenAt) {
 			next.LastSeenAt = old.LastSeenAt
 		}
 		next.Version++
+		s.noteChange(old, now)
+		s.noteChange(&next, now)
 		s.unindexSID(r)
 		r.rec = next
 		s.indexSID(r)

@@ -41,6 +41,17 @@ func (e *env) feed() latchkey.Feed              { f, _ := e.store.(latchkey.Feed
 func (e *env) reader() audit.Reader             { r, _ := e.store.(audit.Reader); return r }
 func (e *env) counter() latchkey.Counter        { c, _ := e.store.(latchkey.Counter); return c }
 func (e *env) placer() latchkey.PlacementKeeper { p, _ := e.store.(latchkey.PlacementKeeper); return p }
+func (e *env) lister() latchkey.ChangeLister    { l, _ := e.store.(latchkey.ChangeLister); return l }
+func (e *env) spender() latchkey.Spender        { s, _ := e.store.(latchkey.Spender); return s }
+
+// reopen closes the store and opens what it keeps once more.
+func (e *env) reopen() {
+	e.t.Helper()
+	if err := e.store.Close(); err != nil {
+		e.t.Fatalf("Close: %v", err)
+	}
+	e.store = e.h.Reopen(e.t, e.store, Options{Clock: e.clock})
+}
 
 // now is the store's time.
 func (e *env) now() time.Time { return storeTime(e.store, e.clock) }
@@ -116,12 +127,17 @@ func (e *env) addShort(who latchkey.Identity, sid string) *latchkey.Record {
 // addMany creates n sessions of who at once, quicker than one by one.
 func (e *env) addMany(who latchkey.Identity, n int) []latchkey.ID {
 	e.t.Helper()
+	return e.addEach(n, func() latchkey.Create { return e.draft(who) })
+}
+
+func (e *env) addEach(n int, draft func() latchkey.Create) []latchkey.ID {
+	e.t.Helper()
 	ids := make([]latchkey.ID, n)
 	var failed error
 	var mu sync.Mutex
 	parallel(64, func(worker int) {
 		for i := worker; i < n; i += 64 {
-			c := e.draft(who)
+			c := draft()
 			ids[i] = c.Record.ID
 			if _, err := e.store.Create(e.t.Context(), c); err != nil {
 				mu.Lock()

@@ -26,20 +26,30 @@ const (
 	MethodPurge  Method = "Purge"
 )
 
+// The methods of capabilities that a Faulty asks about, where the wrapped store
+// offers them.
+const (
+	MethodChanged Method = "Changed" // of latchkey.ChangeLister
+	MethodSpend   Method = "Spend"   // of latchkey.Spender
+)
+
 // Op is a call of a store. Of the arguments only that of the method is set.
 type Op struct {
 	Method     Method
-	ID         latchkey.ID // of Get
+	ID         latchkey.ID // of Get; of Changed, after which the page begins
 	Create     *latchkey.Create
 	Patch      *latchkey.Patch
 	Touches    []latchkey.Touch
 	Revocation *latchkey.Revocation
 	List       *latchkey.ListQuery
 	Purge      *latchkey.Purge
+	Spent      [32]byte // of Spend
 }
 
 // Writes reports whether the call may change something.
-func (o Op) Writes() bool { return o.Method != MethodGet && o.Method != MethodList }
+func (o Op) Writes() bool {
+	return o.Method != MethodGet && o.Method != MethodList && o.Method != MethodChanged
+}
 
 // Decide says what becomes of a call: it is carried out if apply is true, and
 // answered with err if that is not nil. (true, err) is a change that was
@@ -230,6 +240,25 @@ func (f *Faulty) Count(ctx context.Context) (latchkey.Counts, error) {
 		return c.Count(ctx)
 	}
 	return latchkey.Counts{}, lacks()
+}
+
+// Changed implements latchkey.ChangeLister.
+func (f *Faulty) Changed(ctx context.Context, after latchkey.ID, limit int) (latchkey.ChangedPage, error) {
+	l, ok := f.inner.(latchkey.ChangeLister)
+	if !ok {
+		return latchkey.ChangedPage{}, lacks()
+	}
+	return call(f, Op{Method: MethodChanged, ID: after}, func() (latchkey.ChangedPage, error) { return l.Changed(ctx, after, limit) })
+}
+
+// Spend implements latchkey.Spender.
+func (f *Faulty) Spend(ctx context.Context, key [32]byte, until time.Time) error {
+	s, ok := f.inner.(latchkey.Spender)
+	if !ok {
+		return lacks()
+	}
+	_, err := call(f, Op{Method: MethodSpend, Spent: key}, func() (struct{}, error) { return struct{}{}, s.Spend(ctx, key, until) })
+	return err
 }
 
 // StoreTime implements latchkey.Timekeeper.

@@ -70,6 +70,12 @@ func TestFaultyOverALeanStore(t *testing.T) {
 	if _, err := f.Count(t.Context()); !errors.Is(err, latchkey.ErrUnavailable) {
 		t.Errorf("Count: %v", err)
 	}
+	if _, err := f.Changed(t.Context(), latchkey.ID{}, 0); !errors.Is(err, latchkey.ErrUnavailable) {
+		t.Errorf("Changed: %v", err)
+	}
+	if err := f.Spend(t.Context(), [32]byte{1}, clock.Time().Add(time.Minute)); !errors.Is(err, latchkey.ErrUnavailable) {
+		t.Errorf("Spend: %v", err)
+	}
 	clock.StepWall(time.Hour)
 	if got, want := f.StoreTime(clock.Now()), clock.Time().UnixMicro(); got != want {
 		t.Errorf("store time %d, want the node's %d", got, want)
@@ -88,7 +94,7 @@ type timed struct {
 
 // The suite must run over a store that offers no more than the interface demands.
 func TestSuiteOverALeanStore(t *testing.T) {
-	storetest.Run(t, storetest.Harness{NoFeed: true, NoAudit: true, NoCount: true, NoPlacement: true, Sessions: 100,
+	storetest.Run(t, storetest.Harness{NoFeed: true, NoAudit: true, NoCount: true, NoPlacement: true, NoChanges: true, NoSpend: true, Sessions: 100,
 		Open: func(t *testing.T, o storetest.Options) latchkey.Store {
 			s, err := memory.New(memory.Config{Clock: o.Clock})
 			if err != nil {

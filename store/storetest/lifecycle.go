@@ -69,6 +69,14 @@ func (e *env) calls(id latchkey.ID) map[string]func(context.Context) error {
 	if c := e.counter(); c != nil {
 		calls["Count"] = func(ctx context.Context) error { _, err := c.Count(ctx); return err }
 	}
+	if l := e.lister(); l != nil {
+		calls["Changed"] = func(ctx context.Context) error { _, err := l.Changed(ctx, latchkey.ID{}, 0); return err }
+	}
+	if s := e.spender(); s != nil {
+		// Read now: the store's time may end with the store.
+		key, until := newKey(), e.now().Add(time.Hour)
+		calls["Spend"] = func(ctx context.Context) error { return s.Spend(ctx, key, until) }
+	}
 	return calls
 }
 
@@ -168,10 +176,7 @@ func testReopen(t *testing.T, h Harness) {
 	e.touch(latchkey.Touch{ID: touched.ID, At: e.now()})
 	want := []*latchkey.Record{e.get(live.ID), e.get(ended.ID), e.get(touched.ID)}
 	trail := e.events(audit.Query{})
-	if err := e.store.Close(); err != nil {
-		t.Fatalf("Close: %v", err)
-	}
-	e.store = h.Reopen(t, e.store, Options{Clock: e.clock})
+	e.reopen()
 	for _, rec := range want {
 		sameRecord(t, e.get(rec.ID), rec)
 	}

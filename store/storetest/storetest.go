@@ -34,10 +34,10 @@ type Harness struct {
 	// Durable says that what was acknowledged survives Close.
 	Durable bool
 
-	// NoFeed, NoAudit, NoCount and NoPlacement name the capabilities that the store
-	// does not offer. What is neither offered nor named fails the suite; what is
-	// named is listed in the log of the subtest Capabilities.
-	NoFeed, NoAudit, NoCount, NoPlacement bool
+	// NoFeed, NoAudit, NoCount, NoPlacement, NoChanges and NoSpend name the
+	// capabilities that the store does not offer. What is neither offered nor named
+	// fails the suite; what is named is listed in the log of the subtest Capabilities.
+	NoFeed, NoAudit, NoCount, NoPlacement, NoChanges, NoSpend bool
 
 	// Sessions is how many sessions of one identity are revoked at once: 10,000
 	// unless set.
@@ -80,6 +80,8 @@ func Run(t *testing.T, h Harness) {
 		{"Audit", testAudit},
 		{"Feed", testFeed},
 		{"Count", testCount},
+		{"Changed", testChanged},
+		{"Spend", testSpend},
 		{"Context", testContext},
 		{"Close", testClose},
 		{"Reopen", testReopen},
@@ -109,6 +111,8 @@ func testCapabilities(t *testing.T, h Harness) {
 		{"audit trail (audit.Reader)", h.NoAudit, e.reader() != nil},
 		{"count (latchkey.Counter)", h.NoCount, e.counter() != nil},
 		{"placement key (latchkey.PlacementKeeper)", h.NoPlacement, e.placer() != nil},
+		{"list of changed stateless sessions (latchkey.ChangeLister)", h.NoChanges, e.lister() != nil},
+		{"what is used once (latchkey.Spender)", h.NoSpend, e.spender() != nil},
 	} {
 		switch {
 		case c.offered && c.excepted:
