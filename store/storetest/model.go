@@ -20,6 +20,28 @@ type model struct {
 	// generation is the present one; an ended one's rows are marked at once, which
 	// is what makes the model simple and would make a store slow.
 	generation uint64
+	// changed are the stateless sessions that are listed as changed, until when.
+	changed map[latchkey.ID]modelChange
+}
+
+// modelChange says until when a session is listed. One that only the raised
+// generation had ended may be, and need not.
+type modelChange struct {
+	until time.Time
+	may   bool
+}
+
+// note lists a stateless session as changed, until the latest limit that it had.
+func (m *model) note(r *latchkey.Record, may bool) {
+	if !r.Stateless {
+		return
+	}
+	c, listed := m.changed[r.ID]
+	if r.ExpiresAt.After(c.until) {
+		c.until = r.ExpiresAt
+	}
+	c.may = may && (c.may || !listed)
+	m.changed[r.ID] = c
 }
 
 // modelMark is a revocation as sign-ins see it.
@@ -43,6 +65,7 @@ func (m *model) find(id latchkey.ID) *latchkey.Record {
 func (m *model) end(r *latchkey.Record, now time.Time, by, reason string) bool {
 	state := r.StateAt(now)
 	if state != latchkey.Revoked {
+		m.note(r, false)
 		r.RevokedAt, r.RevokedBy, r.RevokedReason = now, by, reason
 	}
 	return state == latchkey.Live
@@ -103,6 +126,8 @@ func (m *model) patch(next latchkey.Record, now time.Time) latchkey.Code {
 	if next.LastSeenAt.Before(r.LastSeenAt) {
 		next.LastSeenAt = r.LastSeenAt
 	}
+	m.note(r, false)
+	m.note(&next, false)
 	next.Version++
 	*r = next
 	return ""
@@ -134,14 +159,22 @@ func (m *model) revoke(match func(*latchkey.Record) bool, now time.Time, by, rea
 
 func (m *model) purge(p latchkey.Purge, now time.Time) int {
 	before := len(m.rows)
+	var goes []*latchkey.Record
 	m.rows = slices.DeleteFunc(m.rows, func(r *latchkey.Record) bool {
 		ended := r.EndsAt()
 		if !r.RevokedAt.IsZero() && r.RevokedAt.Before(ended) {
 			ended = r.RevokedAt
 		}
-		return !p.Erase.IsZero() && r.Identity() == p.Erase ||
+		gone := !p.Erase.IsZero() && r.Identity() == p.Erase ||
 			!p.EndedBefore.IsZero() && r.StateAt(now) != latchkey.Live && ended.Before(p.EndedBefore)
+		if gone {
+			goes = append(goes, r)
+		}
+		return gone
 	})
+	for _, r := range goes {
+		m.note(r, r.Generation != m.generation)
+	}
 	return before - len(m.rows)
 }
 
@@ -170,7 +203,7 @@ func testModel(t *testing.T, h Harness) {
 		clock := latchkeytest.NewClock(began)
 		e := &env{t: t, h: h, clock: clock, store: h.Open(t, Options{Clock: clock})}
 		defer e.store.Close()
-		w := &world{e: e, m: &model{}}
+		w := &world{e: e, m: &model{changed: make(map[latchkey.ID]modelChange)}}
 		probe := e.add(latchkey.Identity{}) // tells the generation a store begins with
 		w.m.generation = probe.Generation
 		w.m.rows = append(w.m.rows, probe)
@@ -209,6 +242,7 @@ func (w *world) create(rt *rapid.T) {
 	c.Record.SID = sidNames.Draw(rt, "sid")
 	c.Record.Idle = rapid.SampledFrom([]time.Duration{0, time.Minute, idle}).Draw(rt, "idle")
 	c.Record.ExpiresAt = w.e.now().Add(rapid.SampledFrom([]time.Duration{10 * time.Minute, lifetime}).Draw(rt, "lifetime"))
+	c.Record.Stateless = rapid.Bool().Draw(rt, "stateless")
 	c.Limit = rapid.IntRange(0, 3).Draw(rt, "limit")
 	c.Policy = latchkey.LimitPolicy(rapid.IntRange(0, 1).Draw(rt, "policy"))
 	if rapid.Bool().Draw(rt, "replaces") {
@@ -241,6 +275,9 @@ func (w *world) patch(rt *rapid.T) {
 	}
 	next.Name = rapid.StringMatching(`[a-zé]{0,5}`).Draw(rt, "name")
 	next.SID = sidNames.Draw(rt, "sid")
+	if rapid.IntRange(0, 3).Draw(rt, "limit") == 0 {
+		next.ExpiresAt = w.e.now().Add(rapid.SampledFrom([]time.Duration{20 * time.Minute, 2 * lifetime}).Draw(rt, "expires"))
+	}
 	if rapid.Bool().Draw(rt, "seen") {
 		next.LastSeenAt = w.e.now()
 	} else {
@@ -384,6 +421,24 @@ func (w *world) check(rt *rapid.T) {
 		want := len(w.m.list(latchkey.ListQuery{}, now))
 		if got, err := c.Count(w.e.t.Context()); err != nil || got.Live != want || got.Live+got.Ended != len(w.m.rows) {
 			rt.Fatalf("counted %+v, %v; want %d live of %d", got, err, want, len(w.m.rows))
+		}
+	}
+	if w.e.lister() != nil {
+		w.checkChanged(rt, now)
+	}
+}
+
+// checkChanged compares the list of changed stateless sessions.
+func (w *world) checkChanged(rt *rapid.T, now time.Time) {
+	got := setOf(w.e.changed(2))
+	for id, c := range w.m.changed {
+		if !got[id] && !c.may && now.Before(c.until) {
+			rt.Fatalf("%v is not listed as changed", id)
+		}
+	}
+	for id := range got {
+		if c, ok := w.m.changed[id]; !ok || !now.Before(c.until) {
+			rt.Fatalf("%v is listed as changed", id)
 		}
 	}
 }
