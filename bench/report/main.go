@@ -87,6 +87,17 @@ var rows = []row{
 	{"the same: allocations", "CSRF/latchkey", "", "allocs/op", 0, false, "%.0f"},
 	{"the same: times faster than gorilla/csrf", "CSRF/gorilla_csrf", "CSRF/latchkey", "ns/op", 20, true, "%.0f×"},
 	{"the same: times faster than nosurf", "CSRF/nosurf", "CSRF/latchkey", "ns/op", 0, true, "%.0f×"},
+	{"token of a stored session (itsdangerous): times faster than Python's loads", "SessionID/python", "", "x-latchkey", 10, true, "%.1f×"},
+	{"compressed identity (reflow), decoded, dates judged: times faster than Python", "Identity/password/python", "", "x-latchkey", 3, true, "%.1f×"},
+	{"the same, the format alone: times faster than Python's loads", "Identity/password/python_dict", "", "x-latchkey_loads", 3, true, "%.1f×"},
+	{"a longer identity, decoded: times faster than Python", "Identity/oidc/python", "", "x-latchkey", 0, true, "%.1f×"},
+	{"stateless check: times faster than gorilla CookieStore, signed and encrypted", "Stateless/gorilla_cookiestore", "", "x-latchkey", 30, true, "%.0f×"},
+	{"the same: times faster than Python's loads of the same identity", "Stateless/python", "", "x-latchkey", 25, true, "%.0f×"},
+	{"the same: allocations", "Stateless/latchkey", "", "allocs/op", 4, false, "%.0f"},
+	{"the same through the middleware's context: allocations", "Stateless/latchkey_context", "", "allocs/op", 4, false, "%.0f"},
+	{"upstream cache hit in the process, ns", "Upstream/process", "", "ns/op", 300, false, "%.0f"},
+	{"the same: times faster than redis-py GET and GET", "Upstream/python", "", "x-process", 300, true, "%.0f×"},
+	{"upstream cache hit in Redis: commands sent (redis-py sends 2)", "Upstream/trips_native", "", "commands/op", 1, false, "%.0f"},
 	{"SQLite lookup on a miss: times the bare prepared statement", "SQLiteGet/latchkey", "SQLiteGet/bare", "ns/op", 1.3, false, "%.2f×"},
 }
 

@@ -3,17 +3,17 @@
 package upstream
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
-	"os"
-	"os/exec"
 	"testing"
 	"time"
 
 	"github.com/redis/rueidis"
 
+	"github.com/latchkey-go/latchkey/bench/internal/paired"
+	"github.com/latchkey-go/latchkey/bench/internal/python"
+	"github.com/latchkey-go/latchkey/bench/internal/redismon"
 	"github.com/latchkey-go/latchkey/internal/servers"
 	"github.com/latchkey-go/latchkey/upstream"
 )
@@ -55,98 +55,88 @@ func cache(b *testing.B, all []string, cfg upstream.Config) *upstream.Cache {
 	return c
 }
 
-func measure(b *testing.B, c *upstream.Cache, all []string) {
-	b.ReportAllocs()
-	ctx, i := context.Background(), 0
-	for b.Loop() {
+// lookup is a subject: the tokens in turn.
+func lookup(name string, c *upstream.Cache, all []string) paired.Subject {
+	ctx := context.Background()
+	return paired.Loop(name, func(i int) error {
 		u, err := c.Lookup(ctx, all[i%len(all)])
-		if err != nil || u.Tier != "premium" {
-			b.Fatal(err)
+		if err == nil && u.Tier != "premium" {
+			err = errors.New("another user")
 		}
-		i++
-	}
+		return err
+	})
 }
 
 // BenchmarkUpstream has the process hit, the Redis hit in both formats, a bare GET by
-// the same client, and the Python service.
+// the same client library, and the Python service's GET and GET; and what each sends
+// to Redis for a lookup.
 func BenchmarkUpstream(b *testing.B) {
 	server := servers.StartRedis(b)
 	all := tokens()
-	b.Run("process", func(b *testing.B) {
-		measure(b, cache(b, all, upstream.Config{TTL: time.Hour}), all)
-	})
+	py := python.Start(b)
+	py.Ask(nil, "session_cache", "get_get", server.URL, all, map[string]any{"user_id": "user_1", "email": "player@example.com", "name": "Some One",
+		"email_verified": true, "tier": "premium", "created_at": "2025-11-14T12:00:00+00:00", "updated_at": "2025-11-14T12:00:00+00:00"})
+
 	redis := upstream.RedisConfig{URL: server.URL, Timeout: 10 * time.Second}
 	sharedRedis := redis
 	sharedRedis.Format = upstream.FormatSessionCache
-	for name, cfg := range map[string]upstream.RedisConfig{"redis-native": redis, "redis-shared": sharedRedis} {
+	process := cache(b, all, upstream.Config{TTL: time.Hour})
+	// 1 ms, and 4,096 others before each comes again: every lookup is a trip.
+	native := cache(b, all, upstream.Config{TTL: time.Hour, ProcessTTL: time.Millisecond, Redis: redis})
+	shared := cache(b, all, upstream.Config{TTL: time.Hour, ProcessTTL: time.Millisecond, Redis: sharedRedis})
+	before := native.Stats()
+
+	o, err := rueidis.ParseURL(server.URL)
+	if err != nil {
+		b.Fatal(err)
+	}
+	o.DisableCache, o.ForceSingleClient = true, true
+	client, err := rueidis.NewClient(o)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(client.Close)
+	get := paired.Loop("redis_get", func(int) error {
+		err := client.Do(context.Background(), client.B().Get().Key("latchkey:none").Build()).Error()
+		if rueidis.IsRedisNil(err) {
+			err = nil
+		}
+		return err
+	})
+	paired.Compare(b, paired.Plan{}, lookup("process", process, all), lookup("redis_native", native, all), lookup("redis_shared", shared, all), get,
+		py.Subject("python", "get_get"))
+	if s := native.Stats(); s.Hits > s.RedisHits/100 || s.Calls != before.Calls {
+		b.Fatalf("not all were hits in Redis: %+v", s)
+	}
+	trips(b, server.Addr, map[string]func(){
+		"trips_native": func() { mustFind(b, native, all[0]) },
+		"trips_shared": func() { mustFind(b, shared, all[0]) },
+		"trips_python": func() { py.Ask(nil, "once", "get_get") },
+	})
+}
+
+// trips counts the commands that one lookup sends; each waits for the one before.
+func trips(b *testing.B, addr string, lookups map[string]func()) {
+	monitor := redismon.Start(b, addr)
+	for name, f := range lookups {
 		b.Run(name, func(b *testing.B) {
-			// 1 ms, and 4,096 others before each comes again: every lookup is a trip.
-			c := cache(b, all, upstream.Config{TTL: time.Hour, ProcessTTL: time.Millisecond, Redis: cfg})
-			before := c.Stats()
-			measure(b, c, all)
-			if s := c.Stats(); s.Hits > s.RedisHits/100 || s.Calls != before.Calls {
-				b.Fatalf("not all were hits in Redis: %+v", s)
+			commands := monitor.Commands(f)
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(float64(len(commands)), "commands/op")
+			want := 1
+			if name == "trips_python" {
+				want = 2
+			}
+			if len(commands) != want {
+				b.Errorf("a lookup sends %d commands: %q", len(commands), commands)
 			}
 		})
 	}
-	b.Run("redis-get", func(b *testing.B) {
-		o, err := rueidis.ParseURL(server.URL)
-		if err != nil {
-			b.Fatal(err)
-		}
-		o.DisableCache, o.ForceSingleClient = true, true
-		client, err := rueidis.NewClient(o)
-		if err != nil {
-			b.Fatal(err)
-		}
-		defer client.Close()
-		ctx := context.Background()
-		for b.Loop() {
-			_ = client.Do(ctx, client.B().Get().Key("latchkey:none").Build()).Error()
-		}
-	})
-	b.Run("python-get-get", func(b *testing.B) { python(b, server.URL, all[0]) })
 }
 
-// python lets the service measure itself: pipes are not what is compared.
-func python(b *testing.B, url, token string) {
-	const bin = "/usr/bin/python3"
-	if err := exec.Command(bin, "-c", "import redis").Run(); err != nil {
-		if os.Getenv("CI") == "true" {
-			b.Fatal("python3-redis is missing; run scripts/setup")
-		}
-		b.Skip("python3-redis is missing")
-	}
-	cmd := exec.Command(bin, "../../upstream/testdata/session_cache_service.py", url)
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
+func mustFind(b *testing.B, c *upstream.Cache, token string) {
+	b.Helper()
+	if _, err := c.Lookup(context.Background(), token); err != nil {
 		b.Fatal(err)
 	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		b.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		b.Fatal(err)
-	}
-	defer func() {
-		_ = in.Close()
-		_ = cmd.Wait()
-	}()
-	lines := bufio.NewScanner(out)
-	ask := func(question map[string]any) (answer any) {
-		if err := json.NewEncoder(in).Encode(question); err != nil || !lines.Scan() {
-			b.Fatal("python:", err)
-		}
-		if err := json.Unmarshal(lines.Bytes(), &answer); err != nil {
-			b.Fatal(err)
-		}
-		return answer
-	}
-	user := map[string]any{"id": "user_1", "email": "player@example.com", "name": "Some One", "email_verified": true, "tier": "premium",
-		"created_at": "2025-11-14T12:00:00+00:00", "updated_at": "2025-11-14T12:00:00+00:00"}
-	ask(map[string]any{"op": "set", "token": token, "user": user, "expire": nil})
-	seconds := ask(map[string]any{"op": "bench", "token": token, "n": max(b.N, 1)}).(float64)
-	b.ReportMetric(seconds*1e9/float64(max(b.N, 1)), "ns/op")
 }

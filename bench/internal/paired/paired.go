@@ -31,8 +31,8 @@ type Subject struct {
 
 // Done is what a turn did.
 type Done struct {
-	N      int
-	Took   time.Duration
+	N    int
+	Took time.Duration
 	// Allocs and Bytes are what was allocated for each of N; NaN where nobody counted.
 	Allocs, Bytes float64
 	// Latencies holds the time of each operation, where they were taken apart.
