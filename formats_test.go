@@ -20,6 +20,7 @@ import (
 	"github.com/latchkey-go/latchkey/audit"
 	"github.com/latchkey-go/latchkey/keyring"
 	"github.com/latchkey-go/latchkey/latchkeytest"
+	"github.com/latchkey-go/latchkey/nearcache"
 	"github.com/latchkey-go/latchkey/store/memory"
 )
 
@@ -125,6 +126,47 @@ func TestFormatsExample(t *testing.T) {
 	issued := v.signIn(t, m)
 	v.checkSession(t, store, issued)
 	v.checkRotation(t, m, store, clock, issued)
+}
+
+// TestFormatsSealedToken makes the page's session as a stateless one.
+func TestFormatsSealedToken(t *testing.T) {
+	if fips140.Enforced() {
+		t.Skip("FIPS 140 mode forbids nonces of one's own")
+	}
+	v := readExample(t)
+	clock := latchkeytest.NewClock(v.time(t, "created"))
+	store, err := memory.New(memory.Config{Clock: clock, Rand: bytes.NewReader(v.bytes(t, "placement key"))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	cache, err := nearcache.New(nearcache.Config{Store: store, Clock: clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var draws []byte
+	for _, name := range []string{"secret", "id random", "data key", "wrap nonce", "data nonce", "token nonce"} {
+		draws = append(draws, v.bytes(t, name)...)
+	}
+	ring := v.ring(t)
+	m, err := latchkey.New(latchkey.Config{Store: store, Keys: ring, Clock: clock, Rand: bytes.NewReader(draws), Cache: cache, Stateless: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = m.Close(context.Background()) }()
+	issued := v.signIn(t, m)
+	id, _ := ring.Active(v.time(t, "created"))
+	key, _ := ring.Derive(id, string(keyring.PurposeSealed))
+	v.is(t, "sealing key", hex.EncodeToString(key[:]))
+	v.is(t, "session id", issued.Record.ID.String())
+	v.is(t, "sealed token", issued.Token)
+	s, err := m.Lookup(context.Background(), latchkey.Lookup{Token: issued.Token})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if data, err := s.Data(); err != nil || string(data) != v["data"] {
+		t.Errorf("data: %s, %v", data, err)
+	}
 }
 
 // ring is the page's keyring, by way of its file.

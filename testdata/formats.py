@@ -67,6 +67,21 @@ def seal(data_key, sid, plaintext, nonce):
     return nonce + AESGCM(data_key).encrypt(nonce, plaintext, b"latchkey/data/v1" + sid)
 
 
+def sealed_token(v, key, key_id, sid, secret, nonce, generation):
+    strings = [v[n].encode() for n in ("provider", "subject", "email", "name", "assurance", "sid", "ip", "user agent")]
+    strings += [v[n].replace(",", "\n").encode() for n in ("roles", "methods")]
+    ends, last = b"", 0
+    for s in strings:
+        last += len(s)
+        ends += last.to_bytes(2, "big")
+    created = micros(v["created"])
+    numbers = (created, created, micros(v["expires"]), int(v["idle"]) * 1_000_000, micros(v["auth time"]), created, 1)
+    identity = bytes([1, 1]) + ends + generation.to_bytes(8, "big") + b"".join(n.to_bytes(8, "big") for n in numbers)
+    head = bytes([2, key_id])
+    sealed = AESGCM(derive(key, "latchkey/token/v2")).encrypt(nonce, identity + sid + secret + b"".join(strings), head)
+    return "lk_" + b64(head + nonce + sealed)
+
+
 def uvarint(n):
     out = bytearray()
     while n >= 0x80:
@@ -100,7 +115,7 @@ def record(v, secret_hash, patch_id, rotated, wrapped, data, rotation=None):
 def compute(v):
     h = {n: bytes.fromhex(v[n]) for n in (
         "key", "placement key", "id random", "secret", "data key", "wrap nonce", "data nonce",
-        "rotate nonce", "rotated wrap nonce", "rotated patch id")}
+        "rotate nonce", "rotated wrap nonce", "rotated patch id", "token nonce")}
     key_id = int(v["key id"])
     identity = v["provider"].encode() + b"\0" + v["subject"].encode()
     placement = int.from_bytes(hmac.new(h["placement key"], identity, hashlib.sha256).digest()[:2], "big") >> 4
@@ -115,6 +130,8 @@ def compute(v):
     return {
         "keyring line": f"{key_id} {v['created']} {v['created']} - {b64(h['key'])}",
         "token key": derive(h["key"], "latchkey/token/v1").hex(),
+        "sealing key": derive(h["key"], "latchkey/token/v2").hex(),
+        "sealed token": sealed_token(v, h["key"], key_id, sid, h["secret"], h["token nonce"], 1),
         "placement": f"{placement:03x}",
         "session id": id_text(sid),
         "mac": mac.hex(),
