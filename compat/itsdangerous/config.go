@@ -9,7 +9,10 @@ import (
 	"fmt"
 	"hash"
 	"slices"
+	"strings"
 	"time"
+
+	"github.com/latchkey-go/latchkey/compat/internal/py"
 )
 
 // Salts that the original uses when none is given. A salt is a namespace: it keeps
@@ -18,6 +21,9 @@ const (
 	DefaultSalt       = "itsdangerous"        // of the serializers
 	DefaultSignerSalt = "itsdangerous.Signer" // of a serializer made with salt=None
 )
+
+// DefaultSeparator stands between the parts of a token.
+const DefaultSeparator = "."
 
 // Limits that hold where [Config] leaves them zero.
 const (
@@ -105,6 +111,9 @@ type Config struct {
 	// Fallbacks are tried after Signer, each with every secret: for tokens signed
 	// before Signer was changed.
 	Fallbacks []Signer
+	// Separator stands between the parts of a token, DefaultSeparator when empty. It has
+	// no character of URL-safe base64 and no "=".
+	Separator string
 	// MaxToken is the longest token that is read, in bytes.
 	MaxToken int
 	// MaxExpanded is the most that a compressed payload may expand to, in bytes.
@@ -117,6 +126,9 @@ type Config struct {
 	DangerouslyShortSecrets bool
 	// DangerouslyEmptySalt makes an empty Salt mean the empty salt.
 	DangerouslyEmptySalt bool
+	// DangerouslyTrailingBytes ignores bytes after the zlib stream of a payload, as the
+	// original does. A payload then has any number of spellings.
+	DangerouslyTrailingBytes bool
 }
 
 // checked returns c with its defaults filled in, or every problem of it.
@@ -143,6 +155,12 @@ func (c Config) checked() (Config, error) {
 	}
 	if c.Salt == "" && !c.DangerouslyEmptySalt {
 		c.Salt = DefaultSalt
+	}
+	if c.Separator == "" {
+		c.Separator = DefaultSeparator
+	}
+	if strings.ContainsFunc(c.Separator, func(r rune) bool { return r == '=' || r < 0x80 && py.IsAlphabet(string(r)) }) {
+		problem("Separator is %.20q; use none of A-Z a-z 0-9 - _ =", c.Separator)
 	}
 	if c.MaxToken == 0 {
 		c.MaxToken = DefaultMaxToken

@@ -436,3 +436,58 @@ func BenchmarkLoadsCompressed(b *testing.B) {
 		}
 	}
 }
+
+func TestSeparator(t *testing.T) {
+	for _, sep := range []string{":", "~~", "..", "é"} {
+		c := itsdangerous.Config{Secrets: []string{strings.Repeat("k", 32)}, Separator: sep, Now: func() time.Time { return time.Unix(1767323045, 0) }}
+		timed, err := itsdangerous.NewTimed(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		untimed, _ := itsdangerous.NewUntimed(c)
+		for _, v := range []string{"x", strings.Repeat("ab", 100)} { // plain and compressed
+			token, _ := timed.Dumps(v)
+			if got, _, err := timed.LoadsString(token, 0); err != nil || got != v || strings.Count(token, sep) != 2 {
+				t.Errorf("%q: %q %v", sep, token, err)
+			}
+			token, _ = untimed.Dumps(v)
+			if got, err := untimed.Loads(token); err != nil || got != v {
+				t.Errorf("%q: %q %v", sep, token, err)
+			}
+			if _, _, err := timed.Loads(token, 0); !errors.Is(err, itsdangerous.ErrBadSignature) {
+				t.Errorf("%q: %v", sep, err)
+			}
+		}
+	}
+	for _, sep := range []string{"a", "-", "_", "=", ".a", "9", "::Z"} {
+		if _, err := itsdangerous.NewTimed(itsdangerous.Config{Secrets: []string{strings.Repeat("k", 32)}, Separator: sep}); err == nil || !strings.Contains(err.Error(), "Separator") {
+			t.Errorf("%q: %v", sep, err)
+		}
+	}
+}
+
+func TestTrailingBytes(t *testing.T) {
+	c := itsdangerous.Config{Secrets: []string{strings.Repeat("k", 32)}}
+	strict, _ := itsdangerous.NewUntimed(c)
+	long := strings.Repeat("ab", 100)
+	token, _ := strict.Dumps(long)
+	payload, _, _ := strings.Cut(token[1:], ".")
+	stream, err := base64.RawURLEncoding.DecodeString(payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	more := itsdangerous.SignForTest(t, c, "."+base64.RawURLEncoding.EncodeToString(append(stream, "more"...)))
+	if _, err := strict.Loads(more); !errors.Is(err, itsdangerous.ErrBadPayload) {
+		t.Error(err)
+	}
+	c.DangerouslyTrailingBytes = true
+	lenient, _ := itsdangerous.NewUntimed(c)
+	for _, text := range []string{more, token} {
+		if got, err := lenient.Loads(text); err != nil || got != long {
+			t.Error(err)
+		}
+	}
+	if _, err := strict.Loads(more); !errors.Is(err, itsdangerous.ErrBadPayload) { // no state is left behind
+		t.Error(err)
+	}
+}

@@ -75,10 +75,10 @@ type deflater struct {
 	w   *zlib.Writer
 }
 
-// read appends to dst what the payload of a token holds, at most most bytes of it.
-// The signature is checked before, so that only holders of a key get here; the limit
+// read appends to dst what the payload of a token holds, at most c.MaxExpanded bytes
+// of it when it is compressed. The signature is checked before, so that only holders of a key get here; the limit
 // is there because a key can leak, and because a namespace can be shared.
-func (b *buffers) read(dst []byte, payload string, most int) ([]byte, error) {
+func (b *buffers) read(dst []byte, payload string, c *Config) ([]byte, error) {
 	compressed := strings.HasPrefix(payload, ".")
 	if compressed {
 		payload = payload[1:]
@@ -99,7 +99,8 @@ func (b *buffers) read(dst []byte, payload string, most int) ([]byte, error) {
 	if in.raw, err = appendBase64(in.raw[:0], payload); err != nil {
 		return dst, bad(ErrBadPayload, "not base64")
 	}
-	out, err := in.r.Append(slices.Grow(dst, min(2*len(in.raw), most)), in.raw, most)
+	in.r.Trailing = c.DangerouslyTrailingBytes
+	out, err := in.r.Append(slices.Grow(dst, min(2*len(in.raw), c.MaxExpanded)), in.raw, c.MaxExpanded)
 	switch {
 	case errors.Is(err, inflate.ErrTooMuch):
 		return dst, bad(ErrBadPayload, "expands to too much")

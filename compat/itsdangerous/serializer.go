@@ -86,12 +86,12 @@ func (t *Timed) Dumps(v any) (string, error) {
 	if now < 0 { // the original's format has no sign
 		return "", errors.New("itsdangerous: a time before 1970 cannot be signed")
 	}
-	return t.s.finish(appendTimestamp(append(t.s.buffers.append(nil, doc), '.'), now)), nil
+	return t.s.finish(appendTimestamp(append(t.s.buffers.append(nil, doc), t.s.config.Separator...), now)), nil
 }
 
 // finish signs what was written so far.
 func (s *serializer) finish(signed []byte) string {
-	return string(s.keys[0].sign(append(signed, '.'), signed))
+	return string(s.keys[0].sign(append(signed, s.config.Separator...), signed))
 }
 
 // appendTimestamp writes seconds without leading zero bytes; 0 is no byte at all.
@@ -152,7 +152,7 @@ func (u *Untimed) open(dst []byte, token string) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
-	return u.s.buffers.read(dst, body, u.s.config.MaxExpanded)
+	return u.s.buffers.read(dst, body, &u.s.config)
 }
 
 // Loads checks a token that must not be older than maxAge and returns its payload
@@ -197,8 +197,8 @@ func (t *Timed) DangerouslyLoadsUnverified(token string, maxAge time.Duration) (
 	if err == nil {
 		return v, true
 	}
-	body, _, ok := cutLast(token)
-	if before, _, timed := cutLast(body); timed {
+	body, _, ok := t.s.cut(token)
+	if before, _, timed := t.s.cut(body); timed {
 		body = before
 	}
 	return t.s.unverified(token, body, ok, err), false
@@ -211,7 +211,7 @@ func (u *Untimed) DangerouslyLoadsUnverified(token string) (payload any, valid b
 	if err == nil {
 		return v, true
 	}
-	body, _, ok := cutLast(token)
+	body, _, ok := u.s.cut(token)
 	return u.s.unverified(token, body, ok, err), false
 }
 
@@ -219,7 +219,7 @@ func (s *serializer) unverified(token, payload string, separated bool, err error
 	if !separated || len(token) > s.config.MaxToken || !errors.Is(err, ErrBadSignature) {
 		return nil
 	}
-	doc, err := s.buffers.read(nil, payload, s.config.MaxExpanded)
+	doc, err := s.buffers.read(nil, payload, &s.config)
 	if err != nil {
 		return nil
 	}
@@ -232,7 +232,7 @@ func (t *Timed) open(dst []byte, token string, maxAge time.Duration) ([]byte, ti
 	if err != nil {
 		return dst, time.Time{}, t.dated(token, err)
 	}
-	payload, stamp, ok := cutLast(body)
+	payload, stamp, ok := t.s.cut(body)
 	if !ok {
 		return dst, time.Time{}, bad(ErrBadTimeSignature, "timestamp missing")
 	}
@@ -252,15 +252,15 @@ func (t *Timed) open(dst []byte, token string, maxAge time.Duration) ([]byte, ti
 			return dst, signed, &Error{ErrSignatureExpired, "signed in the future", signed}
 		}
 	}
-	doc, err := t.s.buffers.read(dst, payload, t.s.config.MaxExpanded)
+	doc, err := t.s.buffers.read(dst, payload, &t.s.config)
 	return doc, signed, err
 }
 
 // dated makes the error of a bad signature one of a bad time signature when the
 // token looks like a timed one, as the original does.
 func (t *Timed) dated(token string, err error) error {
-	body, _, _ := cutLast(token)
-	_, stamp, ok := cutLast(body)
+	body, _, _ := t.s.cut(token)
+	_, stamp, ok := t.s.cut(body)
 	if !ok || len(token) > t.s.config.MaxToken {
 		return err
 	}
@@ -276,7 +276,7 @@ func (s *serializer) verified(token string) (string, error) {
 	if len(token) > s.config.MaxToken {
 		return "", bad(ErrBadSignature, "the token is too long")
 	}
-	body, signature, ok := cutLast(token)
+	body, signature, ok := s.cut(token)
 	if !ok {
 		return "", bad(ErrBadSignature, "no separator")
 	}
@@ -286,12 +286,13 @@ func (s *serializer) verified(token string) (string, error) {
 	return body, nil
 }
 
-func cutLast(s string) (before, after string, ok bool) {
-	i := strings.LastIndexByte(s, '.')
+// cut splits text at its last separator.
+func (s *serializer) cut(text string) (before, after string, ok bool) {
+	i := strings.LastIndex(text, s.config.Separator)
 	if i < 0 {
-		return s, "", false
+		return text, "", false
 	}
-	return s[:i], s[i+1:], true
+	return text[:i], text[i+len(s.config.Separator):], true
 }
 
 func parse(doc []byte) (any, error) {

@@ -66,8 +66,8 @@ type Config struct {
 
 	// DangerouslyShortSecrets accepts secrets of any length.
 	DangerouslyShortSecrets bool
-	// DangerouslyAsOriginal accepts identities past their own expires_at and naive
-	// dates, as the original does.
+	// DangerouslyAsOriginal accepts identities past their own expires_at, naive dates
+	// and bytes after a compressed payload, as the original does.
 	DangerouslyAsOriginal bool
 }
 
@@ -106,7 +106,7 @@ func New(c Config) (*Codec, error) {
 	c.Secrets = slices.Clone(c.Secrets)
 	// Length is judged above, in characters.
 	session, err := itsdangerous.NewTimed(itsdangerous.Config{Secrets: c.Secrets, Salt: SessionSalt, Now: c.Now,
-		MaxToken: c.MaxToken, MaxExpanded: c.MaxExpanded, DangerouslyShortSecrets: true})
+		MaxToken: c.MaxToken, MaxExpanded: c.MaxExpanded, DangerouslyShortSecrets: true, DangerouslyTrailingBytes: c.DangerouslyAsOriginal})
 	if problems = append(problems, err); errors.Join(problems...) != nil {
 		return nil, errors.Join(problems...)
 	}

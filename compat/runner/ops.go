@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/latchkey-go/latchkey/compat/apicrud"
@@ -136,7 +137,7 @@ func serializer(in *input) *itsdangerous.Timed {
 	s, err := itsdangerous.NewTimed(itsdangerous.Config{
 		Secrets: in.texts("secrets"), Salt: *salt, Signer: itsdangerous.Signer{Digest: digest, KeyDerivation: derivation},
 		MaxToken: MaxLine, MaxExpanded: MaxLine, Now: func() time.Time { return now },
-		DangerouslyShortSecrets: true, DangerouslyEmptySalt: true,
+		DangerouslyShortSecrets: true, DangerouslyEmptySalt: true, DangerouslyTrailingBytes: true,
 	})
 	in.bad = in.bad || err != nil || !ok1 || !ok2
 	return s
@@ -289,9 +290,7 @@ func cacheGet(in *input) reply {
 		e.UserID = "somebody"
 	}
 	if at, there := o.Get("cached_at"); there && marker != nil && e.UserID != "" {
-		n, _ := at.(json.Number)
-		var err error
-		if e.CachedAt, err = strconv.ParseFloat(string(n), 64); err != nil {
+		if e.CachedAt, ok = number(at); !ok {
 			return reply{code: codeMiss}
 		}
 	}
@@ -301,13 +300,33 @@ func cacheGet(in *input) reply {
 	return value(true)
 }
 
-// marker returns a marker's text; a number is its own.
+// marker returns a marker's text; a number is its own. None is one that does not
+// count: empty, which Python takes for none, and nan, than which nothing is older.
 func (in *input) marker(name string) *string {
 	if n, ok := in.value(name).(json.Number); ok {
 		s := string(n)
 		return &s
 	}
-	return in.optional(name)
+	s := in.optional(name)
+	if s != nil && (*s == "" || strings.EqualFold(strings.TrimLeft(strings.TrimSpace(*s), "+-"), "nan")) {
+		return nil
+	}
+	return s
+}
+
+// number is what Python compares with a number, truth values among them.
+func number(v any) (float64, bool) {
+	switch v := v.(type) {
+	case bool:
+		if v {
+			return 1, true
+		}
+		return 0, true
+	case json.Number:
+		f, err := v.Float64()
+		return f, err == nil
+	}
+	return 0, false
 }
 
 // falsy is what Python takes for false.

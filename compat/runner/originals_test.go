@@ -122,8 +122,9 @@ func serializerCase(r *rand.Rand) (object, itsdangerous.Config) {
 	secrets := []string{"k", "clé-秘密", strings.Repeat("long", 50), ""}[r.IntN(3):]
 	now := []int64{0, 1, 255, 256, 1767323045, 4294967296}[r.IntN(6)]
 	salt := []string{"itsdangerous", "", "sél-塩"}[r.IntN(3)]
-	c := object{"secrets": secrets, "salt": salt, "digest": digests[digest], "key_derivation": derivations[derivation], "now": now, "timed": r.IntN(3) > 0}
-	return c, itsdangerous.Config{Secrets: secrets, Salt: salt, Now: func() time.Time { return time.Unix(now, 0) },
+	sep := []string{".", ":", "~~"}[r.IntN(3)]
+	c := object{"secrets": secrets, "salt": salt, "digest": digests[digest], "key_derivation": derivations[derivation], "now": now, "timed": r.IntN(3) > 0, "sep": sep}
+	return c, itsdangerous.Config{Secrets: secrets, Salt: salt, Separator: sep, Now: func() time.Time { return time.Unix(now, 0) },
 		Signer:                  itsdangerous.Signer{Digest: itsdangerous.Digest(digest), KeyDerivation: itsdangerous.KeyDerivation(derivation)},
 		DangerouslyShortSecrets: true, DangerouslyEmptySalt: true}
 }

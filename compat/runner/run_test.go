@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/exec"
 	"reflect"
 	"strings"
 	"testing"
@@ -62,16 +64,57 @@ var formats = []string{"itsdangerous", "reflow", "cb", "crossauth", "session_cac
 
 func TestVectors(t *testing.T) {
 	for _, format := range formats {
-		cases := vectortest.Load(t, ".", format)
-		lines := make([]string, len(cases))
-		for i, c := range cases {
-			lines[i] = string(c.Line)
-		}
-		for i, line := range ask(t, lines...) {
-			c, got := cases[i], parse(t, line)
-			t.Run(strings.ReplaceAll(c.ID, " ", "_"), func(t *testing.T) { compare(t, &c, got) })
+		askAll(t, vectortest.Load(t, ".", format))
+	}
+}
+
+// askAll compares the answers to cases with what the originals made of them.
+func askAll(t *testing.T, cases []vectortest.Case) {
+	lines := make([]string, len(cases))
+	for i, c := range cases {
+		lines[i] = string(c.Line)
+	}
+	for i, line := range ask(t, lines...) {
+		c, got := cases[i], parse(t, line)
+		t.Run(strings.ReplaceAll(c.ID, " ", "_"), func(t *testing.T) { compare(t, &c, got) })
+	}
+}
+
+func generated(t testing.TB) []vectortest.Case {
+	t.Helper()
+	text, err := os.ReadFile("testdata/generated/cases.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cases := vectortest.Parse(t, text)
+	if len(cases) < 700 {
+		t.Fatalf("only %d cases", len(cases))
+	}
+	return cases
+}
+
+// Edge cases that testdata/generate.py has made with the original libraries.
+func TestGenerated(t *testing.T) { askAll(t, generated(t)) }
+
+// The same cases made anew by the libraries of this machine, whose compressor may be
+// another.
+func TestGeneratedHere(t *testing.T) {
+	cmd := exec.Command(python(t), "testdata/generate.py")
+	cmd.Stderr = os.Stderr
+	text, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cases, kept := vectortest.Parse(t, text), generated(t)
+	if len(cases) != len(kept) {
+		t.Fatalf("%d cases, and %d are kept: run the script again", len(cases), len(kept))
+	}
+	for i := range cases {
+		if cases[i].ID != kept[i].ID {
+			t.Fatalf("%s where %s is kept: run the script again", cases[i].ID, kept[i].ID)
 		}
 	}
+	askAll(t, cases)
 }
 
 func compare(t *testing.T, c *vectortest.Case, got result) {
@@ -279,6 +322,11 @@ func FuzzRun(f *testing.F) {
 			if len(c.Line) < 4096 {
 				f.Add(c.Line)
 			}
+		}
+	}
+	for i, c := range generated(f) {
+		if i%9 == 0 && len(c.Line) < 1024 {
+			f.Add(c.Line)
 		}
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {

@@ -4,7 +4,7 @@
 // compress/zlib builds wide tables for every block, which costs more than expanding
 // the hundred bytes of a cookie does. This reader decodes by the lengths of codes
 // alone: slower per byte, without preparation to speak of. It accepts what zlib
-// accepts, but for preset dictionaries and bytes after the stream.
+// accepts, but for preset dictionaries and, unless told to, bytes after the stream.
 package inflate
 
 import (
@@ -24,6 +24,10 @@ var (
 // Reader is the working space for one stream after another. The zero value is ready;
 // it is not safe for concurrent use.
 type Reader struct {
+	// Trailing makes bytes after the stream no error: they are ignored, as
+	// zlib.decompress of Python does.
+	Trailing bool
+
 	src  []byte
 	pos  int    // the next byte of src to load
 	bits uint64 // loaded, the next one lowest
@@ -87,7 +91,7 @@ func (r *Reader) blocks() error {
 		}
 	}
 	r.align()
-	if tail := r.src[r.pos:]; len(tail) != 4 || binary.BigEndian.Uint32(tail) != adler32.Checksum(r.out[r.from:]) {
+	if tail := r.src[r.pos:]; len(tail) < 4 || len(tail) > 4 && !r.Trailing || binary.BigEndian.Uint32(tail) != adler32.Checksum(r.out[r.from:]) {
 		return ErrMalformed
 	}
 	return nil

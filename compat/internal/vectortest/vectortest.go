@@ -32,15 +32,21 @@ func Load(tb testing.TB, dir, format string) (cases []Case) {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	if cases = Parse(tb, text); len(cases) < 5 {
+		tb.Fatalf("only %d cases of %s", len(cases), format)
+	}
+	return cases
+}
+
+// Parse reads cases, one a line.
+func Parse(tb testing.TB, text []byte) (cases []Case) {
+	tb.Helper()
 	for line := range bytes.Lines(text) {
 		c := Case{Line: bytes.TrimSpace(line)}
 		if err := json.Unmarshal(line, &c); err != nil {
 			tb.Fatal(err)
 		}
 		cases = append(cases, c)
-	}
-	if len(cases) < 5 {
-		tb.Fatalf("only %d cases of %s", len(cases), format)
 	}
 	return cases
 }

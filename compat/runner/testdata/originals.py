@@ -26,7 +26,7 @@ def serializer(c):
             return c["now"]
 
     base = itsdangerous.URLSafeTimedSerializer if c["timed"] else itsdangerous.URLSafeSerializer
-    return base(c["secrets"], salt=c["salt"], signer=Signer, signer_kwargs={"key_derivation": c["key_derivation"]})
+    return base(c["secrets"], salt=c["salt"], signer=Signer, signer_kwargs={"key_derivation": c["key_derivation"], "sep": c.get("sep", ".")})
 
 
 def dumps(c):
