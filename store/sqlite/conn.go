@@ -18,16 +18,16 @@ type conn struct {
 	buf   []byte // of the last blob read
 }
 
-// openConn opens a file that exists, and never makes one.
+// openConn opens a file that exists, and never makes one. The driver's
+// SetDefensive must not be called: it passes one argument of the two that SQLite
+// reads, which then writes through whatever lay behind it in memory. No statement
+// of this package is one that the setting would refuse.
 func openConn(path string, flags sqlite.OpenFlags, wait time.Duration) (*conn, error) {
 	c, err := sqlite.OpenConn(path, flags)
 	if err != nil {
 		return nil, err
 	}
 	c.SetBusyTimeout(wait)
-	if err := c.SetDefensive(true); err != nil {
-		return nil, closing(c, err)
-	}
 	return &conn{Conn: c, stmts: make(map[string]*sqlite.Stmt)}, nil
 }
 

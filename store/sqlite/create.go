@@ -283,7 +283,12 @@ func (t *tx) patch(p *latchkey.Patch) error {
 	case old.rec.Version != next.Version:
 		return latchkey.NewError(latchkey.CodeConflict, "the session was changed meanwhile", nil)
 	}
-	next.Provider, next.Subject, next.CreatedAt = old.rec.Provider, old.rec.Subject, old.rec.CreatedAt
+	next.Provider, next.Subject, next.CreatedAt, next.Stateless = old.rec.Provider, old.rec.Subject, old.rec.CreatedAt, old.rec.Stateless
+	for _, limited := range [...]*latchkey.Record{&old.rec, &next} {
+		if err := t.note(limited); err != nil {
+			return err
+		}
+	}
 	if next.SID != old.rec.SID {
 		if err := t.unindexSID(&old.rec); err != nil {
 			return err

@@ -50,8 +50,10 @@
 // A session is a row of columns for what changes or is looked up alone, with the
 // rest packed beside them. One table only is in a random order, that which leads
 // from a subject to its sessions, because each such table costs a page for every
-// row put in; everything else ascends with time. See migrations/0001_sessions.sql
-// for the tables, and Schema for how versions of them get along.
+// row put in; everything else ascends with time. What may be used once, and the
+// list of changed stateless sessions, are written by what uses or changes them only.
+// See the files in migrations for the tables, and Schema for how versions of them
+// get along.
 //
 // # Time
 //

@@ -144,7 +144,7 @@ func TestOpenRefuses(t *testing.T) {
 			tamper(t, path, "PRAGMA user_version=0;")
 			return path
 		}},
-		{"newer", "schema 99, which is newer than this program's 1", func(t *testing.T) string {
+		{"newer", "schema 99, which is newer than this program's 2", func(t *testing.T) string {
 			path := made(t)
 			tamper(t, path, "PRAGMA user_version=99; UPDATE meta SET value=98 WHERE name='needs';")
 			return path

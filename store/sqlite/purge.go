@@ -61,9 +61,15 @@ func (p *purge) all(ctx context.Context) error {
 		if err := p.oldEvents(ctx); err != nil {
 			return err
 		}
+		if err := p.oldChanges(ctx); err != nil {
+			return err
+		}
 	}
 	_, err := do(ctx, p.s, func(t *tx) (struct{}, error) {
 		if err := t.c.query("DELETE FROM mark WHERE at<?1").int(t.now - latchkey.RevocationMark.Microseconds()).run(); err != nil {
+			return struct{}{}, err
+		}
+		if err := t.dropSpent(); err != nil {
 			return struct{}{}, err
 		}
 		if p.removed+p.events == 0 {
@@ -136,6 +142,9 @@ func (p *purge) remove(ctx context.Context, ids []latchkey.ID, goes func(t *tx, 
 func (t *tx) remove(r *row) error {
 	rec := &r.rec
 	t.tell(rec.ID)
+	if err := t.note(rec); err != nil {
+		return err
+	}
 	if rec.Subject != "" {
 		key := subjectKey(rec.Subject)
 		if err := t.keepTrail(key, rec); err != nil {

@@ -23,7 +23,7 @@ const (
 	applicationID = 0x4c4b4559
 	// needed is the lowest schema that a program must know to use a file of the
 	// newest one. A migration that old programs can live with leaves it as it is.
-	needed = 1
+	needed = 2
 )
 
 // Schema tells what a store's tables are, and how it writes.

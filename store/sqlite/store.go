@@ -20,6 +20,8 @@ var (
 	_ latchkey.PlacementKeeper = (*Store)(nil)
 	_ latchkey.Counter         = (*Store)(nil)
 	_ latchkey.Timekeeper      = (*Store)(nil)
+	_ latchkey.ChangeLister    = (*Store)(nil)
+	_ latchkey.Spender         = (*Store)(nil)
 	_ audit.Reader             = (*Store)(nil)
 )
 

@@ -129,6 +129,9 @@ func (t *tx) end(r *row, by, reason string) (bool, error) {
 		return false, nil
 	}
 	t.tell(r.rec.ID)
+	if err := t.note(&r.rec); err != nil {
+		return false, err
+	}
 	return true, t.c.query("UPDATE session SET revoked_at=?1, revoked_by=?2, revoked_reason=?3 WHERE id=?4").
 		int(t.now).text(by).text(reason).blob(r.rec.ID[:]).run()
 }
@@ -155,8 +158,8 @@ func (t *tx) recordPacked(at int64, session, event []byte, subject string, led b
 	return t.c.query("INSERT INTO audit_subject (key, seq) VALUES (?1,?2)").int(subjectKey(subject)).int(t.auditSeq).run()
 }
 
-// pruneEvery is how often old entries of the log and old marks are removed, and
-// so about how long a follower may lie behind.
+// pruneEvery is how often old entries of the log, old marks and what may be used
+// again are removed, and so about how long a follower may lie behind.
 const pruneEvery = time.Minute
 
 // pruneRounds is how many times that is done after the last change: long enough
@@ -164,7 +167,7 @@ const pruneEvery = time.Minute
 const pruneRounds = int(latchkey.RevocationMark/pruneEvery) + 2
 
 // pruneAll removes entries of the log that were there at the last look, and
-// marks that no longer count. The newest entry stays: its position tells
+// marks and spent keys that no longer count. The newest entry stays: its position tells
 // followers that they have missed nothing, and where the next one goes.
 func (t *tx) pruneAll() error {
 	p := &t.w.prune
@@ -174,5 +177,8 @@ func (t *tx) pruneAll() error {
 		}
 	}
 	p.marked = t.changeSeq
-	return t.c.query("DELETE FROM mark WHERE at<?1").int(t.now - latchkey.RevocationMark.Microseconds()).run()
+	if err := t.c.query("DELETE FROM mark WHERE at<?1").int(t.now - latchkey.RevocationMark.Microseconds()).run(); err != nil {
+		return err
+	}
+	return t.dropSpent()
 }
