@@ -13,6 +13,7 @@ import (
 	"github.com/latchkey-go/latchkey/keyring"
 	"github.com/latchkey-go/latchkey/nearcache"
 	"github.com/latchkey-go/latchkey/server/api"
+	"github.com/latchkey-go/latchkey/upstream"
 )
 
 // Config configures a Server. Manager, Store and Keys are required; every other
@@ -43,6 +44,10 @@ type Config struct {
 	// that a proxy forwarded: a page elsewhere must not reach a demo on loopback by
 	// pointing its own name there (DNS rebinding).
 	Demo bool
+
+	// Upstream answers for sessions that others keep. Without it its routes answer
+	// 404, and the OpenAPI document leaves them out. It stays the caller's to close.
+	Upstream *upstream.Cache
 
 	// Pages are handlers beside the API: sign-in, self-service, console.
 	Pages []Page
@@ -233,5 +238,5 @@ func (c *Config) newAPI(cookie string, protection *csrf.Protection) *api.API {
 		admins.Add(k.Name, k.Key)
 	}
 	return api.New(api.Config{Manager: c.Manager, Store: c.Store, Keys: c.Keys, Admins: admins, CSRF: protection,
-		CookieName: cookie, Prefix: c.Prefix, Timeout: c.StoreTimeout, Logger: c.Logger})
+		CookieName: cookie, Prefix: c.Prefix, Upstream: c.Upstream, Timeout: c.StoreTimeout, Logger: c.Logger})
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/nearcache"
+	"github.com/latchkey-go/latchkey/upstream"
 )
 
 // metrics is everything that /metrics tells. Labels are from small closed sets: no
@@ -38,7 +39,7 @@ func newMetrics(cfg *Config) (*metrics, error) {
 	build.Set(1)
 	for _, c := range []prometheus.Collector{m.requests, m.duration, m.inFlight, m.panics, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		statsCollector{manager: cfg.Manager, cache: cfg.CacheStats}} {
+		statsCollector{manager: cfg.Manager, cache: cfg.CacheStats, upstream: cfg.Upstream}} {
 		if err := m.registry.Register(c); err != nil {
 			return nil, err
 		}
@@ -74,28 +75,58 @@ func methodLabel(method string) string {
 	return "other"
 }
 
-// statsCollector reads the totals of the manager and of the near cache at each scrape.
+// statsCollector reads the totals of the manager and of the caches at each scrape.
 type statsCollector struct {
-	manager *latchkey.Manager
-	cache   func() nearcache.Stats // nil: no near cache
+	manager  *latchkey.Manager
+	cache    func() nearcache.Stats // nil: no near cache
+	upstream *upstream.Cache        // nil: no upstream
 }
 
 // Describe implements prometheus.Collector. The collector is unchecked: which
-// metrics there are depends on whether there is a cache.
+// metrics there are depends on which caches there are.
 func (statsCollector) Describe(chan<- *prometheus.Desc) {}
 
 // Collect implements prometheus.Collector.
 func (c statsCollector) Collect(ch chan<- prometheus.Metric) {
-	send := func(kind prometheus.ValueType, name, help string, value float64, labels ...string) {
-		var names, values []string
-		if len(labels) == 2 {
-			names, values = labels[:1], labels[1:]
-		}
-		ch <- prometheus.MustNewConstMetric(prometheus.NewDesc("latchkey_"+name, help, names, nil), kind, value, values...)
+	out := sample{ch}
+	c.lookups(out)
+	if c.cache != nil {
+		c.near(out)
 	}
-	count := func(name, help string, value uint64, labels ...string) {
-		send(prometheus.CounterValue, name+"_total", help, float64(value), labels...)
+	if c.upstream != nil {
+		out.upstream(c.upstream.Stats())
 	}
+}
+
+// sample sends the metrics of one scrape. Of labels there is one or none, name before value.
+type sample struct{ ch chan<- prometheus.Metric }
+
+func (out sample) send(kind prometheus.ValueType, name, help string, value float64, labels ...string) {
+	var names, values []string
+	if len(labels) == 2 {
+		names, values = labels[:1], labels[1:]
+	}
+	out.ch <- prometheus.MustNewConstMetric(prometheus.NewDesc("latchkey_"+name, help, names, nil), kind, value, values...)
+}
+
+func (out sample) count(name, help string, value uint64, labels ...string) {
+	out.send(prometheus.CounterValue, name+"_total", help, float64(value), labels...)
+}
+
+func (out sample) gauge(name, help string, value float64) {
+	out.send(prometheus.GaugeValue, name, help, value)
+}
+
+func (out sample) flag(name, help string, on bool) {
+	value := 0.0
+	if on {
+		value = 1
+	}
+	out.gauge(name, help, value)
+}
+
+func (c statsCollector) lookups(out sample) {
+	count := out.count
 	s := c.manager.Stats()
 	const lookups = "Tokens judged, by outcome."
 	count("lookups", lookups, s.Valid, "outcome", "valid")
@@ -111,14 +142,14 @@ func (c statsCollector) Collect(ch chan<- prometheus.Metric) {
 	count("touches", "Activity written.", s.Touches)
 	count("touches_dropped", "Activity that there was no room for.", s.TouchesDropped)
 	count("conflicts", "Changes that had to be tried again because somebody else was first.", s.Conflicts)
-	if c.cache == nil {
-		return
-	}
-	n := c.cache()
-	send(prometheus.GaugeValue, "cache_entries", "Sessions in the near cache.", float64(n.Entries))
-	send(prometheus.GaugeValue, "cache_bytes", "Memory of the near cache's entries.", float64(n.Bytes))
-	send(prometheus.GaugeValue, "cache_max_bytes", "The bound of that memory.", float64(n.MaxBytes))
-	send(prometheus.GaugeValue, "cache_lease_age_seconds", "How long ago the feed proved itself alive; negative without a lease.", n.LeaseAge.Seconds())
+}
+
+func (c statsCollector) near(out sample) {
+	count, gauge, n := out.count, out.gauge, c.cache()
+	gauge("cache_entries", "Sessions in the near cache.", float64(n.Entries))
+	gauge("cache_bytes", "Memory of the near cache's entries.", float64(n.Bytes))
+	gauge("cache_max_bytes", "The bound of that memory.", float64(n.MaxBytes))
+	gauge("cache_lease_age_seconds", "How long ago the feed proved itself alive; negative without a lease.", n.LeaseAge.Seconds())
 	count("cache_evictions", "Entries given up for room.", n.Evictions)
 	count("cache_trips", "Reads of the store.", n.Trips)
 	count("cache_trips_joined", "Misses that shared another's read.", n.Joined)
@@ -126,4 +157,33 @@ func (c statsCollector) Collect(ch chan<- prometheus.Metric) {
 	count("cache_lapses", "Lookups without a lease.", n.Lapses)
 	count("cache_invalidations", "Sessions named by the feed.", n.Invalidations)
 	count("feed_breaks", "Times that the feed had to be opened again.", n.FeedBreaks)
+}
+
+// upstream tells of the validated-session cache, and so of an upstream or a Redis that
+// is away: readiness takes no notice of either, because sessions kept here do not need them.
+func (out sample) upstream(n upstream.Stats) {
+	count, gauge := out.count, out.gauge
+	const lookups = "Tokens of the upstream's looked up, by who answered."
+	count("upstream_lookups", lookups, n.Hits, "by", "process")
+	count("upstream_lookups", lookups, n.RefusedHits, "by", "process_refusal")
+	count("upstream_lookups", lookups, n.Implausible, "by", "shape")
+	count("upstream_lookups", lookups, n.Misses, "by", "flight")
+	count("upstream_lookups", lookups, n.Joined, "by", "joined")
+	count("upstream_redis_hits", "Lookups that the shared Redis answered.", n.RedisHits)
+	count("upstream_calls", "Calls of the upstream.", n.Calls)
+	count("upstream_call_refusals", "Calls that said that the token is nobody's.", n.Refusals)
+	count("upstream_call_failures", "Calls without a usable answer.", n.Failures)
+	count("upstream_unavailable", "Lookups that nobody could answer.", n.Unavailable)
+	count("upstream_stale", "Lookups answered from what was older, as the operator allowed.", n.Stale)
+	count("upstream_redis_passed_by", "Lookups that passed the shared Redis by because it was away.", n.PassedBy)
+	count("upstream_redis_errors", "Trips to the shared Redis that failed.", n.RedisErrors)
+	count("upstream_redis_garbage", "Values in the shared Redis that were no entries.", n.Garbage)
+	count("upstream_overtaken_fills", "Answers not shared because of an invalidation meanwhile.", n.Overtaken)
+	count("upstream_invalidations", "Invalidations of users and tokens.", n.Invalidations)
+	count("upstream_invalidations_lost", "Invalidations that the shared Redis will not be told of, because too many wait.", n.InvalidationsLost)
+	gauge("upstream_invalidations_waiting", "Invalidations that the shared Redis has not taken yet.", float64(n.InvalidationsWaiting))
+	out.flag("upstream_down", "1 while the last call of the upstream got no answer.", n.UpstreamDown)
+	out.flag("upstream_redis_away", "1 while the shared Redis gives no answer.", n.RedisAway)
+	gauge("upstream_entries", "Users in the process's cache.", float64(n.Entries))
+	gauge("upstream_bytes", "Memory of the process's cache, refusals included.", float64(n.Bytes))
 }

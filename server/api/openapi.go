@@ -28,7 +28,8 @@ type About struct {
 }
 
 // Document returns the OpenAPI 3.1 document of the routes, as JSON. Admin routes are
-// in it only where there is an admin key: without one they are not found.
+// in it only where there is an admin key, and those to the upstream where there is
+// one: without, they are not found.
 func (a *API) Document(about About) ([]byte, error) {
 	registry := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
 	doc := &huma.OpenAPI{
@@ -48,6 +49,9 @@ func (a *API) Document(about About) ([]byte, error) {
 		routes = slices.DeleteFunc(slices.Clone(routes), func(rt Route) bool { return rt.Who == Admin })
 	} else {
 		doc.Components.SecuritySchemes["admin"] = &huma.SecurityScheme{Type: "http", Scheme: "bearer", Description: "An admin key"}
+	}
+	if a.cfg.Upstream == nil {
+		routes = slices.DeleteFunc(slices.Clone(routes), func(rt Route) bool { return strings.HasPrefix(rt.Path, upstreamPath) })
 	}
 	problem := registry.Schema(reflect.TypeFor[latchkey.Problem](), true, "")
 	for _, rt := range routes {

@@ -18,9 +18,10 @@ import (
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/csrf"
 	"github.com/latchkey-go/latchkey/keyring"
+	"github.com/latchkey-go/latchkey/upstream"
 )
 
-// Config is what the routes need. All but Logger and Prefix are required; package
+// Config is what the routes need. All but Logger, Prefix and Upstream are required; package
 // server checks it.
 type Config struct {
 	_ [0]func() // no unkeyed literals, no comparison
@@ -37,6 +38,8 @@ type Config struct {
 	// Prefix is the path that the browser's routes are mounted below, such as
 	// "/_latchkey", or "".
 	Prefix string
+	// Upstream answers for sessions that others keep. Without it its routes answer 404.
+	Upstream *upstream.Cache
 	// Timeout bounds each request's dealings with the store.
 	Timeout time.Duration
 	// Logger hears of what was answered with 500 or 503, and why.
@@ -53,6 +56,7 @@ type API struct {
 func New(cfg Config) *API {
 	a := &API{cfg: cfg}
 	a.routes = append(a.routes, a.adminRoutes()...)
+	a.routes = append(a.routes, a.upstreamRoutes()...)
 	a.routes = append(a.routes, a.ownRoutes()...)
 	a.routes = append(a.routes, a.healthRoutes()...)
 	return a
