@@ -17,6 +17,7 @@ import (
 	"github.com/latchkey-go/latchkey/nearcache"
 	"github.com/latchkey-go/latchkey/server"
 	"github.com/latchkey-go/latchkey/server/api"
+	"github.com/latchkey-go/latchkey/upstream"
 )
 
 // What the pages say of names, routes and numbers is compared with the code here,
@@ -267,7 +268,16 @@ func TestDocsMetrics(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := server.New(server.Config{Manager: m, Store: store, Keys: keys, CacheStats: cache.Stats, Version: "test"})
+	elsewhere, err := upstream.NewUserInfo(upstream.UserInfoConfig{URL: "https://id.example.com/userinfo"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	users, err := upstream.New(upstream.Config{Upstream: elsewhere})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer users.Close()
+	s, err := server.New(server.Config{Manager: m, Store: store, Keys: keys, CacheStats: cache.Stats, Upstream: users, Version: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}

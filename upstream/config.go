@@ -124,6 +124,12 @@ type settings struct {
 	redis rueidis.ClientOption
 }
 
+// Check returns what New would refuse the configuration with, or nil, and touches nothing.
+func (cfg Config) Check() error {
+	_, err := cfg.resolve()
+	return err
+}
+
 // resolve fills in the defaults, or tells all that is wrong.
 func (cfg Config) resolve() (settings, error) {
 	s := settings{Config: cfg}

@@ -42,6 +42,7 @@ func (s *settings) checkServe() []string {
 	problems = append(problems, s.checkEdge()...)
 	problems = append(problems, s.checkAdmin()...)
 	problems = append(problems, s.checkTLS()...)
+	problems = append(problems, s.checkUpstream()...)
 	return append(problems, s.checkKeys(s.demo)...)
 }
 
@@ -289,6 +290,9 @@ func (s *settings) limits() (idle, absolute time.Duration) {
 func (s *settings) checkCache() (problems []string) {
 	if s.serveStale > 0 && s.staleness == 0 {
 		problems = append(problems, "--serve-stale: needs answers in memory, which --staleness 0 turns off")
+	}
+	if s.stateless && s.staleness == 0 {
+		problems = append(problems, "--stateless: needs the list of changed sessions in memory, which --staleness 0 turns off")
 	}
 	if _, absolute := s.limits(); s.serveStale > absolute {
 		problems = append(problems, fmt.Sprintf("--serve-stale: %s is above the absolute limit of %s", formatDuration(s.serveStale), formatDuration(absolute)))

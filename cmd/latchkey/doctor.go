@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -64,12 +65,12 @@ func (p *program) doctorCommand() *cobra.Command {
 		use: "doctor", short: "Check keys, store, clock and disk, and say what to do",
 		long: `Check what the daemon needs: the keyring's mode and age, the store's reach,
 schema, durability and a round trip of writing and reading (a session is made,
-ended and erased, which leaves events in the audit trail), the clock, the disk and
-the TLS certificate. The status is 4 when the store is absent or gives no answer, and
+ended and erased, which leaves events in the audit trail), the clock, the disk, the
+TLS certificate and the upstream, which is asked about a token that nobody has. The status is 4 when the store is absent or gives no answer, and
 1 when another check fails.`,
 		example:  "  latchkey doctor\n  latchkey doctor --config /etc/latchkey.yaml --json",
-		settings: []string{"config", "store", "keys", "admin-key", "demo", "tls-cert", "tls-key"}, own: []option{jsonOption(&asJSON)},
-		check: func([]string) []string { return append(s.checkStore(), s.checkAdmin()...) },
+		settings: append([]string{"config", "store", "keys", "admin-key", "demo", "tls-cert", "tls-key"}, s.upstream.names()...), own: []option{jsonOption(&asJSON)},
+		check: func([]string) []string { return slices.Concat(s.checkStore(), s.checkAdmin(), s.checkUpstream()) },
 		do: func(ctx context.Context, _ []string) error {
 			d := &doctor{s: s, now: time.Now()}
 			d.keys()
@@ -77,6 +78,7 @@ the TLS certificate. The status is 4 when the store is absent or gives no answer
 			d.disk()
 			d.files()
 			d.certificate()
+			d.upstream(ctx)
 			return d.print(p, asJSON)
 		},
 	})

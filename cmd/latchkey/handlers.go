@@ -21,6 +21,7 @@ func (d *daemon) server() (*server.Server, error) {
 	if d.cache != nil {
 		cfg.CacheStats = d.cache.Stats
 	}
+	cfg.Upstream = d.upstream
 	pages, err := d.pages()
 	if err != nil {
 		return nil, err

@@ -23,6 +23,7 @@ import (
 	"github.com/latchkey-go/latchkey/server"
 	"github.com/latchkey-go/latchkey/server/console"
 	"github.com/latchkey-go/latchkey/server/page"
+	"github.com/latchkey-go/latchkey/upstream"
 )
 
 // Bounds of the HTTP servers: a client that trickles bytes, sends endless headers
@@ -85,8 +86,9 @@ type daemon struct {
 	ring              *keyring.Ring
 	cache             *nearcache.Cache // nil with --staleness 0
 	manager           *latchkey.Manager
-	site              *page.Site   // renders the pages
-	certificate       *certificate // nil without TLS
+	upstream          *upstream.Cache // nil without --upstream-url
+	site              *page.Site      // renders the pages
+	certificate       *certificate    // nil without TLS
 	servers           []*http.Server
 
 	background sync.WaitGroup
@@ -152,7 +154,11 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	if d.ring, err = keyring.Open(d.s.keys, keyring.Options{CreateIfMissing: d.s.demo}); err != nil {
 		return err
 	}
-	return d.openManager()
+	if err := d.openManager(); err != nil {
+		return err
+	}
+	d.upstream, err = d.s.openUpstream(d.clock, d.log)
+	return err
 }
 
 // openStore opens the store, and sees to it that a demo's is never served in earnest.
@@ -181,6 +187,7 @@ func (d *daemon) openManager() (err error) {
 			return err
 		}
 		d.cache.Start()
+		cfg.Stateless = d.s.stateless
 		cfg.Cache = d.cache // only when there is one: a nil *Cache in the interface would not be nil
 	}
 	d.manager, err = latchkey.New(cfg)
@@ -235,6 +242,9 @@ func (d *daemon) announce() {
 	if d.metrics != nil {
 		attrs = append(attrs, "metrics_address", d.metrics.Addr().String())
 	}
+	if d.upstream != nil {
+		attrs = append(attrs, "upstream", s.upstream.host())
+	}
 	d.log.Info("listening", attrs...)
 	for _, w := range s.warnings() {
 		d.log.Warn(w)
@@ -258,6 +268,7 @@ func (s *settings) warnings() (list []string) {
 	if s.serveStale > 0 {
 		list = append(list, "--serve-stale: while the store is away an ended session may be honoured for "+formatDuration(s.serveStale))
 	}
+	list = append(list, s.upstream.warnings()...)
 	if path, ok := strings.CutPrefix(s.adminKey, "file:"); ok && othersCanRead(path) {
 		list = append(list, "the file of --admin-key can be read by other users; chmod 600 it")
 	}
@@ -352,6 +363,9 @@ func (d *daemon) stop() {
 		d.cancel()
 	}
 	within(ctx, d.background.Wait)
+	if d.upstream != nil {
+		within(ctx, func() { _ = d.upstream.Close() }) // it has no error
+	}
 	if d.cache != nil {
 		within(ctx, d.cache.Stop)
 	}

@@ -22,6 +22,7 @@ type settings struct {
 	limit             int
 	limitPolicy       string
 	staleness         time.Duration
+	stateless         bool
 	serveStale        time.Duration
 	privacy           string
 	retention         time.Duration
@@ -32,6 +33,7 @@ type settings struct {
 	trustedProxies    string
 	tlsCert, tlsKey   string
 	logLevel          string
+	upstream          upstreamSettings
 
 	// What the checks derive from the texts above.
 	admins  []adminKey
@@ -75,7 +77,7 @@ const (
 
 // options is every setting that the configuration file may hold, in the order of help texts.
 func (s *settings) options() []option {
-	return []option{
+	return append([]option{
 		{name: "config", kind: "file", into: &s.configFile, help: "configuration file (YAML); its keys are the flags' names"},
 		{name: "listen", kind: "address", def: "127.0.0.1:8420", into: &s.listen, help: "address to listen on"},
 		{name: "store", kind: "URL", def: defaultStore, into: &s.store, help: "where sessions live: sqlite:PATH or memory:"},
@@ -89,6 +91,7 @@ func (s *settings) options() []option {
 		{name: "limit", kind: "number", def: "0", into: &s.limit, help: "live sessions per identity; 0 is any number"},
 		{name: "limit-policy", kind: "policy", def: "evict", into: &s.limitPolicy, allowed: []string{"evict", "refuse"}, help: "at the limit: evict the oldest session or refuse the new one"},
 		{name: "staleness", kind: "duration", def: "1s", into: &s.staleness, help: "how long an answer from memory may lag behind the store; 0 asks the store each time"},
+		{name: "stateless", kind: "bool", def: "false", into: &s.stateless, help: "sign-ins get tokens that tell of their session, so that checks read nothing from the store"},
 		{name: "serve-stale", kind: "duration", def: "0", into: &s.serveStale, help: "honour cached sessions so long when the store gives no answer; 0 answers 503"},
 		{name: "privacy", kind: "level", def: "truncated", into: &s.privacy, allowed: []string{"off", "truncated", "full"}, help: "how much of IP and user agent is kept: off, truncated or full"},
 		{name: "retention", kind: "duration", def: "90d", into: &s.retention, help: "how long ended sessions and the audit trail stay"},
@@ -102,11 +105,11 @@ func (s *settings) options() []option {
 		{name: "tls-cert", kind: "file", into: &s.tlsCert, help: "TLS certificate chain (PEM); with --tls-key the daemon speaks HTTPS"},
 		{name: "tls-key", kind: "file", into: &s.tlsKey, help: "TLS private key (PEM)"},
 		{name: "log-level", kind: "level", def: "info", into: &s.logLevel, allowed: []string{"debug", "info", "warn", "error"}, help: "least level that is logged: debug, info, warn or error"},
-	}
+	}, s.upstream.options()...)
 }
 
 // listSettings are comma-separated, so the configuration file may have them as lists.
-var listSettings = []string{"admin-key", "trusted-proxies"}
+var listSettings = []string{"admin-key", "trusted-proxies", "upstream-headers", "upstream-invalid", "upstream-scopes", "upstream-fields"}
 
 // Groups of settings that several commands share.
 var (
