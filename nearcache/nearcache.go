@@ -29,6 +29,14 @@
 //
 // Entries are free of pointers and their memory is bounded; package
 // nearcache/slab says how, and how it evicts.
+//
+// # Stateless sessions
+//
+// After Track the cache also keeps the list of those sessions whose tokens tell of
+// them that are no longer as they were created: it is read from the store after
+// each Reset of the feed, and kept by what the feed names. A token whose session is
+// not in it is believed under the same lease. Nothing in the list is ever refused
+// for that: its session is looked up like any other.
 package nearcache
 
 import (
@@ -56,9 +64,15 @@ type Config struct {
 	MaxBytes int64
 	// LoadTimeout bounds a trip to the store: 5 seconds unless set.
 	LoadTimeout time.Duration
+	// MaxChanged bounds the list of changed stateless sessions, in entries of about
+	// 40 bytes, twice that while it is read: 1,000,000 unless set. While there are
+	// more, each check of a stateless session goes by its row.
+	MaxChanged int
 	// Clock is the machine's unless set.
 	Clock latchkey.Clock
-	// OnError hears of a feed that broke; it is opened again with a growing pause.
+	// OnError hears of a feed that broke, and of a list of changed sessions that could
+	// not be read or is too long; both are tried again with a growing pause. It is
+	// called from the goroutine that met the error, and must not call Stop.
 	OnError func(error)
 }
 
@@ -68,6 +82,7 @@ const (
 	minStaleness     = 10 * time.Millisecond
 	maxStaleness     = time.Minute
 	beatsPerLease    = 4
+	minPause         = 10 * time.Millisecond
 	maxPause         = time.Second
 	numStripes       = 256
 )
@@ -85,11 +100,13 @@ type Cache struct {
 	lease   atomic.Pointer[latchkey.Moment] // when the last proof was sent; nil before the first
 	clears  atomic.Uint64
 	stripes [numStripes]stripe
+	changes ledger
 
 	run struct {
 		sync.Mutex
+		ctx    context.Context // of the goroutines; nil before Start
 		cancel context.CancelFunc
-		done   chan struct{}
+		tasks  sync.WaitGroup
 	}
 	stats counters
 }
@@ -125,6 +142,12 @@ func New(cfg Config) (*Cache, error) {
 	if cfg.LoadTimeout < 0 {
 		add("LoadTimeout", "%v is negative", cfg.LoadTimeout)
 	}
+	if cfg.MaxChanged == 0 {
+		cfg.MaxChanged = DefaultMaxChanged
+	}
+	if cfg.MaxChanged < 0 {
+		add("MaxChanged", "%d is negative", cfg.MaxChanged)
+	}
 	if cfg.Clock == nil {
 		cfg.Clock = latchkey.SystemClock()
 	}
@@ -137,6 +160,7 @@ func New(cfg Config) (*Cache, error) {
 	}
 	c := &Cache{store: cfg.Store, feed: feed, clock: cfg.Clock, staleness: cfg.Staleness, timeout: cfg.LoadTimeout,
 		onError: cfg.OnError, entries: entries}
+	c.changes.max, c.changes.wake = cfg.MaxChanged, make(chan struct{}, 1)
 	for i := range c.stripes {
 		c.stripes[i].flights = make(map[latchkey.ID]*flight)
 	}
@@ -152,11 +176,11 @@ func (c *Cache) Start() {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	c.run.cancel, c.run.done = cancel, make(chan struct{})
-	go func() {
-		defer close(c.run.done)
-		c.follow(ctx)
-	}()
+	c.run.ctx, c.run.cancel = ctx, cancel
+	if c.changes.on.Load() {
+		c.keepList(ctx)
+	}
+	c.run.tasks.Go(func() { c.follow(ctx) })
 }
 
 // Stop ends following and waits for it; from then on nothing is found. Stopping
@@ -169,16 +193,15 @@ func (c *Cache) Stop() {
 		return
 	}
 	c.run.cancel()
-	if c.run.done != nil {
-		<-c.run.done
-	}
+	c.run.tasks.Wait()
 	c.lease.Store(nil)
+	c.changes.listed.Store(nil)
 	c.Clear()
 }
 
 // follow keeps the feed open until ctx ends.
 func (c *Cache) follow(ctx context.Context) {
-	pause := 10 * time.Millisecond
+	pause := minPause
 	for {
 		began := c.clock.Now()
 		err := c.feed.Follow(ctx, c.staleness/beatsPerLease, c.deliver)
@@ -186,20 +209,33 @@ func (c *Cache) follow(ctx context.Context) {
 			return
 		}
 		c.stats.breaks.Add(1)
-		if c.onError != nil {
-			c.onError(err)
-		}
+		c.failed(err)
 		if time.Duration(c.clock.Now().Mono-began.Mono) > 10*maxPause {
-			pause = 10 * time.Millisecond // it held for a while
+			pause = minPause // it held for a while
 		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if !sleep(ctx, pause) {
 			return
-		case <-timer.C:
 		}
 		pause = min(2*pause, maxPause)
+	}
+}
+
+// failed tells of an error that nobody waits for.
+func (c *Cache) failed(err error) {
+	if c.onError != nil {
+		c.onError(err)
+	}
+}
+
+// sleep reports whether the pause has passed; it has not when ctx ended before.
+func sleep(ctx context.Context, pause time.Duration) bool {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
 	}
 }
 
@@ -207,6 +243,7 @@ func (c *Cache) follow(ctx context.Context) {
 func (c *Cache) deliver(b latchkey.Batch) {
 	if b.Reset || b.All {
 		c.Clear()
+		c.changes.forget()
 	}
 	c.Drop(b.IDs...)
 	c.stats.invalidations.Add(uint64(len(b.IDs)))
@@ -216,6 +253,7 @@ func (c *Cache) deliver(b latchkey.Batch) {
 			c.lease.Store(&sent)
 		}
 	}
+	c.changes.lookAfter(c.clock.Now().Mono)
 }
 
 // Staleness implements latchkey.Cache.
@@ -223,12 +261,18 @@ func (c *Cache) Staleness() time.Duration { return c.staleness }
 
 // Find implements latchkey.Cache.
 func (c *Cache) Find(id latchkey.ID, now latchkey.Moment, within time.Duration) (view []byte, touched int64, ok bool) {
-	sent := c.lease.Load()
-	if sent == nil || within <= 0 || age(sent, now) > within {
+	if !c.leased(now, within) {
 		c.stats.lapses.Add(1)
 		return nil, 0, false
 	}
 	return c.entries.Get((*[16]byte)(&id))
+}
+
+// leased reports whether the feed has delivered everything that was committed
+// before now less within.
+func (c *Cache) leased(now latchkey.Moment, within time.Duration) bool {
+	sent := c.lease.Load()
+	return sent != nil && within > 0 && age(sent, now) <= within
 }
 
 // age is how long ago a proof was sent, by the clock that says the most. A wall
@@ -255,8 +299,10 @@ func (c *Cache) Fill(f latchkey.Filling, view []byte, touched int64) {
 // Touched implements latchkey.Cache.
 func (c *Cache) Touched(id latchkey.ID, at int64) { c.entries.Advance((*[16]byte)(&id), at) }
 
-// Drop implements latchkey.Cache.
+// Drop implements latchkey.Cache. Sessions that are dropped count as changed from
+// now on: that is how this node hears of a change whose answer was lost.
 func (c *Cache) Drop(ids ...latchkey.ID) {
+	c.changes.add(ids, c.clock)
 	for _, id := range ids {
 		s := c.stripe(id)
 		s.Lock()
@@ -266,7 +312,7 @@ func (c *Cache) Drop(ids ...latchkey.ID) {
 	}
 }
 
-// Clear implements latchkey.Cache.
+// Clear implements latchkey.Cache. The list of changed sessions stays.
 func (c *Cache) Clear() {
 	// Fills hold their stripe's lock while they compare and put. With all of them
 	// held, no fill that began before is still to come.
@@ -299,6 +345,11 @@ type Stats struct {
 	Invalidations            uint64 // sessions named by the feed
 	FeedBreaks               uint64 // times the feed had to be opened again
 	LeaseAge                 time.Duration
+
+	Changed         int64  // entries of the list of changed stateless sessions
+	ChangedLoaded   bool   // the list is known; without it their rows are asked
+	ChangedLoads    uint64 // times it was read from the store
+	ChangedOverflow bool   // it was longer than Config.MaxChanged, and is not known since
 }
 
 // Stats returns the totals. LeaseAge is negative before the first proof.
@@ -307,6 +358,7 @@ func (c *Cache) Stats() Stats {
 	s := Stats{Entries: e.Entries, Bytes: e.Bytes, MaxBytes: e.MaxBytes, Evictions: e.Evictions,
 		Trips: c.stats.trips.Load(), Joined: c.stats.joined.Load(), LateFills: c.stats.lateFills.Load(), Lapses: c.stats.lapses.Load(),
 		Invalidations: c.stats.invalidations.Load(), FeedBreaks: c.stats.breaks.Load(), LeaseAge: -1}
+	c.changes.stats(&s)
 	if sent := c.lease.Load(); sent != nil {
 		s.LeaseAge = age(sent, c.clock.Now())
 	}
