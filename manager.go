@@ -26,6 +26,7 @@ type Manager struct {
 	placement  [32]byte
 	commits    commits
 	touches    toucher
+	streams    streams
 	counters   counters
 	keysSeen   atomic.Uint64 // the keyring's version that the cache was filled under
 }
@@ -58,10 +59,11 @@ func New(cfg Config) (*Manager, error) {
 	return m, nil
 }
 
-// Close waits for the changes that are being saved, writes the activity that is
+// Close ends what is watched, waits for the changes that are being saved, writes the activity that is
 // still to be recorded, and stops. It does not close the store. After ctx ends it
 // gives up and returns ctx's error.
 func (m *Manager) Close(ctx context.Context) error {
+	m.streams.close()
 	if err := m.commits.wait(ctx); err != nil {
 		return err
 	}
