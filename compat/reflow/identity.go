@@ -19,6 +19,20 @@ type Identity struct {
 	Provider  string
 	IssuedAt  Date
 	ExpiresAt Date
+	// SignedInAt is when a re-issued identity was first issued; zero when it is the
+	// first, whose IssuedAt it is.
+	SignedInAt time.Time
+}
+
+// signedInMember is the member of re-issued cookies that the original does not have.
+const signedInMember = "signed_in_at"
+
+// signedIn is the time of the sign-in.
+func (id *Identity) signedIn() time.Time {
+	if id.SignedInAt.IsZero() {
+		return id.IssuedAt.Time
+	}
+	return id.SignedInAt
 }
 
 // Date is a time with the offset it was written with. Its precision is a microsecond.
@@ -41,7 +55,7 @@ func (d Date) String() string {
 	return d.Format(layout)
 }
 
-// object is the JSON object of id, in the original's order.
+// object is the JSON object of id, in the original's order, and our own member.
 func (id *Identity) object() pyjson.Object {
 	optional := func(s *string) any {
 		if s == nil {
@@ -49,11 +63,15 @@ func (id *Identity) object() pyjson.Object {
 		}
 		return *s
 	}
-	return pyjson.Object{
+	o := pyjson.Object{
 		{Name: "sub", Value: id.Subject}, {Name: "email", Value: optional(id.Email)},
 		{Name: "name", Value: optional(id.Name)}, {Name: "provider_id", Value: id.Provider},
 		{Name: "issued_at", Value: id.IssuedAt.String()}, {Name: "expires_at", Value: id.ExpiresAt.String()},
 	}
+	if !id.SignedInAt.IsZero() {
+		o = append(o, pyjson.Member{Name: signedInMember, Value: Date{Time: id.SignedInAt.UTC()}.String()})
+	}
+	return o
 }
 
 // MarshalJSON writes the JSON object of the cookie.

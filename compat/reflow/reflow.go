@@ -4,7 +4,6 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -33,11 +32,16 @@ const (
 
 // Times of the formats.
 const (
-	DefaultTTL = 8 * time.Hour    // AUTH_SESSION_TTL_SECONDS
-	MinTTL     = 5 * time.Minute  // its range
-	MaxTTL     = 720 * time.Hour  // its range
-	TxMaxAge   = 10 * time.Minute // of a transaction
+	DefaultTTL = 8 * time.Hour   // AUTH_SESSION_TTL_SECONDS
+	MinTTL     = 5 * time.Minute // its range
+	MaxTTL     = 720 * time.Hour // its range
+	// DefaultMaxLifetime is how long an identity lasts however often it is re-issued.
+	DefaultMaxLifetime = MaxTTL
+	TxMaxAge           = 10 * time.Minute // of a transaction
 )
+
+// minSecret is the fewest characters of a secret.
+const minSecret = 32
 
 // ErrInvalid is the one answer to a cookie that does not hold, for whatever reason.
 var ErrInvalid = errors.New("reflow: the cookie is not valid")
@@ -53,6 +57,11 @@ type Config struct {
 	// TTL is how long a session lasts from its last re-issue, in whole seconds,
 	// DefaultTTL when zero.
 	TTL time.Duration
+	// MaxLifetime ends an identity so long after its sign-in, DefaultMaxLifetime when
+	// zero. The original has no such end. The time of the sign-in is written into
+	// re-issued cookies as a further member, which the original ignores and, when it
+	// re-issues the cookie itself, drops.
+	MaxLifetime time.Duration
 	// CookieName is the name of the session cookie, DefaultCookieName when empty.
 	CookieName string
 	// InsecureCookies leaves out Secure, for plain HTTP on loopback.
@@ -66,8 +75,8 @@ type Config struct {
 
 	// DangerouslyShortSecrets accepts secrets of any length.
 	DangerouslyShortSecrets bool
-	// DangerouslyAsOriginal accepts identities past their own expires_at, naive dates
-	// and bytes after a compressed payload, as the original does.
+	// DangerouslyAsOriginal accepts identities past their own expires_at or the
+	// MaxLifetime, naive dates and bytes after a compressed payload, as the original does.
 	DangerouslyAsOriginal bool
 }
 
@@ -81,8 +90,8 @@ type Codec struct {
 func New(c Config) (*Codec, error) {
 	var problems []error
 	for i, s := range c.Secrets {
-		if utf8.RuneCountInString(s) < 32 && !c.DangerouslyShortSecrets {
-			problems = append(problems, fmt.Errorf("reflow: Secrets[%d] must have at least 32 characters", i))
+		if utf8.RuneCountInString(s) < minSecret && !c.DangerouslyShortSecrets {
+			problems = append(problems, fmt.Errorf("reflow: Secrets[%d] must have at least %d characters", i, minSecret))
 		}
 	}
 	if c.TTL == 0 {
@@ -90,6 +99,12 @@ func New(c Config) (*Codec, error) {
 	}
 	if c.TTL < MinTTL || c.TTL > MaxTTL || c.TTL%time.Second != 0 {
 		problems = append(problems, fmt.Errorf("reflow: TTL is %v; use whole seconds from %v to %v", c.TTL, MinTTL, MaxTTL))
+	}
+	if c.MaxLifetime == 0 {
+		c.MaxLifetime = DefaultMaxLifetime
+	}
+	if c.MaxLifetime < c.TTL {
+		problems = append(problems, fmt.Errorf("reflow: MaxLifetime is %v; use at least the TTL, %v", c.MaxLifetime, c.TTL))
 	}
 	if c.CookieName == "" {
 		c.CookieName = DefaultCookieName
@@ -120,6 +135,21 @@ func (c *Codec) NewIdentity(subject, provider string, email, name *string) Ident
 		IssuedAt: Date{Time: now}, ExpiresAt: Date{Time: now.Add(c.config.TTL)}}
 }
 
+// Renew returns the identity with new dates, as a re-issue does, and whether there is
+// one: not past the MaxLifetime since its sign-in, nor beyond it.
+func (c *Codec) Renew(id Identity) (Identity, bool) {
+	now := c.config.Now().UTC().Truncate(time.Microsecond)
+	end := now.Add(c.config.TTL)
+	if !c.config.DangerouslyAsOriginal {
+		id.SignedInAt = id.signedIn()
+		if last := id.SignedInAt.Add(c.config.MaxLifetime); last.Before(end) {
+			end = last
+		}
+	}
+	id.IssuedAt, id.ExpiresAt = Date{Time: now}, Date{Time: end}
+	return id, end.After(now)
+}
+
 // Encode returns the identity cookie of id, signed now.
 func (c *Codec) Encode(id *Identity) (string, error) { return c.session.Dumps(id.object()) }
 
@@ -136,14 +166,24 @@ func (c *Codec) DecodeWithin(cookie string, maxAge time.Duration) (Identity, err
 		return Identity{}, ErrInvalid
 	}
 	id, ok := parseIdentity(payload)
-	if !ok {
-		return Identity{}, ErrInvalid
-	}
-	if !c.config.DangerouslyAsOriginal &&
-		(id.IssuedAt.Naive || id.ExpiresAt.Naive || !id.ExpiresAt.After(c.config.Now())) {
+	if !ok || !c.config.DangerouslyAsOriginal && !c.holds(&id, payload.(pyjson.Object)) {
 		return Identity{}, ErrInvalid
 	}
 	return id, nil
+}
+
+// holds judges what the original does not look at.
+func (c *Codec) holds(id *Identity, payload pyjson.Object) bool {
+	if v, there := payload.Get(signedInMember); there {
+		text, _ := v.(string)
+		date, ok := parseDate(text)
+		if !ok || date.Naive {
+			return false
+		}
+		id.SignedInAt = date.Time
+	}
+	now := c.config.Now()
+	return !id.IssuedAt.Naive && !id.ExpiresAt.Naive && id.ExpiresAt.After(now) && id.signedIn().Add(c.config.MaxLifetime).After(now)
 }
 
 // CSRF returns the value of the CSRF cookie that goes with a session cookie.
@@ -165,68 +205,6 @@ func (c *Codec) CheckCSRF(session, value string) bool {
 		ok = hmac.Equal([]byte(csrf(session, secret)), []byte(value)) || ok
 	}
 	return ok
-}
-
-// Tx is an OAuth transaction between the redirect to the provider and its callback.
-type Tx struct {
-	State    string // compared with the callback's
-	Nonce    string // compared with the ID token's
-	Verifier string // PKCE (RFC 7636)
-	NextPath string // where to go afterwards
-	Provider string // whose callback may finish it
-}
-
-// NewTx returns a transaction with fresh random values; next goes through SafeNext.
-func (c *Codec) NewTx(provider, next string) (Tx, error) {
-	b := make([]byte, 128)
-	if _, err := io.ReadFull(c.config.Random, b); err != nil {
-		return Tx{}, fmt.Errorf("reflow: randomness: %w", err)
-	}
-	text := base64.RawURLEncoding.EncodeToString
-	return Tx{State: text(b[:32]), Nonce: text(b[32:64]), Verifier: text(b[64:]), NextPath: SafeNext(next, "/"), Provider: provider}, nil
-}
-
-// EncodeTx returns the transaction cookie of tx, signed now.
-func (c *Codec) EncodeTx(tx *Tx) (string, error) {
-	return c.tx.Dumps(pyjson.Object{{Name: "state", Value: tx.State}, {Name: "nonce", Value: tx.Nonce},
-		{Name: "verifier", Value: tx.Verifier}, {Name: "next_path", Value: tx.NextPath}, {Name: "provider_id", Value: tx.Provider}})
-}
-
-// DecodeTx returns the transaction of a cookie signed no longer than TxMaxAge ago,
-// whose five members must be there and strings. The error is ErrInvalid. The cookie
-// is not single-use by itself: remember the State of what was finished.
-func (c *Codec) DecodeTx(cookie string) (Tx, error) {
-	o, err := c.DecodeTxWithin(cookie, TxMaxAge)
-	if err != nil {
-		return Tx{}, err
-	}
-	tx, missing := Tx{}, false
-	for name, into := range map[string]*string{"state": &tx.State, "nonce": &tx.Nonce, "verifier": &tx.Verifier,
-		"next_path": &tx.NextPath, "provider_id": &tx.Provider} {
-		s, ok := o.Text(name)
-		*into, missing = s, missing || !ok
-	}
-	if missing {
-		return Tx{}, ErrInvalid
-	}
-	return tx, nil
-}
-
-// DecodeTxWithin returns the object in a transaction cookie, whatever its members,
-// with a maximum age of its own. The error is ErrInvalid.
-func (c *Codec) DecodeTxWithin(cookie string, maxAge time.Duration) (pyjson.Object, error) {
-	payload, _, err := c.tx.Loads(cookie, maxAge)
-	o, ok := payload.(pyjson.Object)
-	if err != nil || !ok {
-		return nil, ErrInvalid
-	}
-	return o, nil
-}
-
-// PKCES256 returns the S256 challenge of a verifier (RFC 7636, 4.2).
-func PKCES256(verifier string) string {
-	sum := sha256.Sum256([]byte(verifier))
-	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
 // SessionCookies returns the Set-Cookie values of the session and its CSRF cookie.
