@@ -10,6 +10,7 @@ import (
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/server/page"
+	"github.com/latchkey-go/latchkey/transaction"
 )
 
 //go:embed templates
@@ -184,7 +185,7 @@ func isControl(r rune) bool { return r < 0x20 || r >= 0x7f && r < 0xa0 }
 // target is rd where it is a path of this host, and "" otherwise. The sign-in page
 // itself and the logout, which is no page, lead nowhere.
 func (l *Login) target(rd string) string {
-	target := page.ReturnPath(rd, "")
+	target := transaction.ReturnTo(rd, nil)
 	path, _, _ := strings.Cut(target, "?")
 	path, _, _ = strings.Cut(path, "#")
 	if path == l.site.Path("/login") || path == l.site.Path("/logout") {

@@ -11,8 +11,8 @@ import (
 	"github.com/latchkey-go/latchkey/server/internal/htmlcheck"
 	"github.com/latchkey-go/latchkey/server/internal/pagetest"
 	"github.com/latchkey-go/latchkey/server/login"
-	"github.com/latchkey-go/latchkey/server/page"
 	"github.com/latchkey-go/latchkey/store/memory"
+	"github.com/latchkey-go/latchkey/transaction"
 )
 
 // want fails the test unless an answer has the status and its page holds what the
@@ -158,8 +158,8 @@ func TestInjection(t *testing.T) {
 		long := name + strings.Repeat("x", 256) // refused, so shown again
 		for _, target := range []string{"/" + name, "/?q=" + name} {
 			checks := []htmlcheck.Checker{htmlcheck.In("input[name=name]", htmlcheck.HasAttr("value", long)), htmlcheck.NotIn("input[name=rd]")}
-			if page.ReturnPath(target, "") != "" {
-				checks[1] = htmlcheck.In("input[name=rd]", htmlcheck.HasAttr("value", target))
+			if good := transaction.ReturnTo(target, nil); good != "" {
+				checks[1] = htmlcheck.In("input[name=rd]", htmlcheck.HasAttr("value", good))
 			}
 			want(t, site.Browser(t).Post("/login", url.Values{"name": {long}, "rd": {target}}), http.StatusUnprocessableEntity, checks...)
 		}

@@ -1,6 +1,5 @@
 // Package page is what Latchkey's web pages share: the layout, the style sheet and
-// the logo, the headers that every page carries, error pages, and the rule for
-// where a sign-in may lead.
+// the logo, the headers that every page carries, and error pages.
 //
 // Pages are rendered on the server with [html/template], hold no script and no
 // inline style, and work without JavaScript. Their Content-Security-Policy allows

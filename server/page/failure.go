@@ -1,12 +1,14 @@
 package page
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"strconv"
 	"strings"
 
 	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/transaction"
 )
 
 // ErrNoPage is the answer to a path that leads nowhere.
@@ -73,7 +75,7 @@ func (s *Site) WriteErrorAs(w http.ResponseWriter, r *http.Request, err error, u
 	if f.retry {
 		f.Again = s.Path("/account")
 		if r.Method == http.MethodGet || r.Method == http.MethodHead {
-			f.Again = ReturnPath(r.RequestURI, f.Again) // r.URL may be without the prefix
+			f.Again = cmp.Or(transaction.ReturnTo(r.RequestURI, nil), f.Again) // r.URL may be without the prefix
 		}
 	}
 	if f.Status == http.StatusServiceUnavailable {

@@ -190,7 +190,7 @@ func (s *Site) Render(w http.ResponseWriter, r *http.Request, status int, p *Pag
 
 // Redirect answers 303: the browser goes on to a path of this host by GET. The
 // target is sent as it stands, with what is not printable ASCII percent-encoded;
-// see [ReturnPath] for targets that came from a request.
+// see [transaction.ReturnTo] for targets that came from a request.
 func Redirect(w http.ResponseWriter, target string) {
 	h := w.Header()
 	SetHeaders(h)
