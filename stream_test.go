@@ -58,9 +58,15 @@ func TestWatchEnds(t *testing.T) {
 			_, err := m.Revoke(ctx, latchkey.Revocation{All: true, By: "admin"})
 			return err
 		},
-		"logout":   func(m *latchkey.Manager, _ *latchkeytest.Clock, token string) error { return id(m, token).End(ctx) },
-		"idle":     func(_ *latchkey.Manager, clock *latchkeytest.Clock, _ string) error { clock.Advance(time.Hour); return nil },
-		"absolute": func(_ *latchkey.Manager, clock *latchkeytest.Clock, _ string) error { clock.Advance(24 * time.Hour); return nil },
+		"logout": func(m *latchkey.Manager, _ *latchkeytest.Clock, token string) error { return id(m, token).End(ctx) },
+		"idle": func(_ *latchkey.Manager, clock *latchkeytest.Clock, _ string) error {
+			clock.Advance(time.Hour)
+			return nil
+		},
+		"absolute": func(_ *latchkey.Manager, clock *latchkeytest.Clock, _ string) error {
+			clock.Advance(24 * time.Hour)
+			return nil
+		},
 		"roles": func(m *latchkey.Manager, _ *latchkeytest.Clock, token string) error {
 			_, err := id(m, token).Renew(ctx, latchkey.Renewal{Roles: []string{"less"}})
 			return err

@@ -101,13 +101,13 @@ func decodeBase64url(s string) ([]byte, bool) {
 	size := len(s) * 3 / 4
 	buf := make([]byte, size+2) // a group of eight is written with two bytes to spare
 	var bad uint32
-	at := 0
-	for ; len(s) >= 8; s, at = s[8:], at+6 {
-		q := s[:8]
-		high := sextets[0][q[0]] | sextets[1][q[1]] | sextets[2][q[2]] | sextets[3][q[3]]
-		low := sextets[0][q[4]] | sextets[1][q[5]] | sextets[2][q[6]] | sextets[3][q[7]]
+	rest := buf
+	for len(s) >= 8 && len(rest) >= 8 { // the second goes with the first, and spares checks
+		high := sextets[0][s[0]] | sextets[1][s[1]] | sextets[2][s[2]] | sextets[3][s[3]]
+		low := sextets[0][s[4]] | sextets[1][s[5]] | sextets[2][s[6]] | sextets[3][s[7]]
 		bad |= high | low
-		binary.BigEndian.PutUint64(buf[at:], uint64(high)<<40|uint64(low)<<16)
+		binary.BigEndian.PutUint64(rest, uint64(high)<<40|uint64(low)<<16)
+		s, rest = s[8:], rest[6:]
 	}
 	for len(s) > 0 {
 		var group uint32
@@ -117,9 +117,9 @@ func decodeBase64url(s string) ([]byte, bool) {
 		}
 		bad |= group
 		for i := range n - 1 {
-			buf[at] = byte(group >> (16 - 8*i))
-			at++
+			rest[i] = byte(group >> (16 - 8*i))
 		}
+		rest = rest[n-1:]
 		if n < 4 && group<<(8+8*(n-1)) != 0 { // spare bits
 			return nil, false
 		}
