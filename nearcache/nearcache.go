@@ -79,8 +79,8 @@ type Config struct {
 // Bounds and defaults of the configuration.
 const (
 	DefaultStaleness = time.Second
-	minStaleness     = 10 * time.Millisecond
-	maxStaleness     = time.Minute
+	MinStaleness     = 10 * time.Millisecond
+	MaxStaleness     = time.Minute
 	beatsPerLease    = 4
 	minPause         = 10 * time.Millisecond
 	maxPause         = time.Second
@@ -133,8 +133,8 @@ func New(cfg Config) (*Cache, error) {
 	if cfg.Staleness == 0 {
 		cfg.Staleness = DefaultStaleness
 	}
-	if cfg.Staleness < minStaleness || cfg.Staleness > maxStaleness {
-		add("Staleness", "%v is not between %v and %v", cfg.Staleness, minStaleness, maxStaleness)
+	if cfg.Staleness < MinStaleness || cfg.Staleness > MaxStaleness {
+		add("Staleness", "%v is not between %v and %v", cfg.Staleness, MinStaleness, MaxStaleness)
 	}
 	if cfg.LoadTimeout == 0 {
 		cfg.LoadTimeout = 5 * time.Second

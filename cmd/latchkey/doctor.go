@@ -65,11 +65,12 @@ func (p *program) doctorCommand() *cobra.Command {
 		use: "doctor", short: "Check keys, store, clock and disk, and say what to do",
 		long: `Check what the daemon needs: the keyring's mode and age, the store's reach,
 schema, durability and a round trip of writing and reading (a session is made,
-ended and erased, which leaves events in the audit trail), the clock, the disk, the
+ended and erased, which leaves events in the audit trail), how long a read takes
+and how long after a revocation a second node still grants, the clock, the disk, the
 TLS certificate and the upstream, which is asked about a token that nobody has. The status is 4 when the store is absent or gives no answer, and
 1 when another check fails.`,
 		example:  "  latchkey doctor\n  latchkey doctor --config /etc/latchkey.yaml --json",
-		settings: append([]string{"config", "store", "keys", "admin-key", "demo", "tls-cert", "tls-key"}, s.upstream.names()...), own: []option{jsonOption(&asJSON)},
+		settings: append([]string{"config", "store", "keys", "admin-key", "demo", "staleness", "tls-cert", "tls-key"}, s.upstream.names()...), own: []option{jsonOption(&asJSON)},
 		check: func([]string) []string { return slices.Concat(s.checkStore(), s.checkAdmin(), s.checkUpstream()) },
 		do: func(ctx context.Context, _ []string) error {
 			d := &doctor{s: s, now: time.Now()}
@@ -155,6 +156,11 @@ func (d *doctor) store(ctx context.Context) {
 	if err := d.roundTrip(ctx, store); err != nil {
 		d.away = explain(err).status == exitUnavailable
 		d.add("round trip", fail, strings.Join(explain(err).problems, "; "), "the store cannot be written or does not give back what was written")
+		return
+	}
+	if err := d.propagation(ctx, store); err != nil {
+		d.away = explain(err).status == exitUnavailable
+		d.add("revocation", fail, strings.Join(explain(err).problems, "; "), "a second node could not be measured")
 	}
 }
 
