@@ -89,12 +89,19 @@ type Faulty struct {
 
 	mu      sync.Mutex
 	cut     bool
-	follows map[*context.CancelFunc]struct{} // running calls of Follow
+	streams map[*stream]struct{}
+}
+
+// stream is a running call of Follow. One that was cut off delivers nothing more,
+// the last beat before it breaks included: it would vouch for what was missed.
+type stream struct {
+	cancel context.CancelFunc
+	cut    bool
 }
 
 // NewFaulty wraps a store. Calls pass until Fail is called.
 func NewFaulty(s latchkey.Store) *Faulty {
-	f := &Faulty{inner: s, follows: make(map[*context.CancelFunc]struct{})}
+	f := &Faulty{inner: s, streams: make(map[*stream]struct{})}
 	_, _ = rand.Read(f.placement[:]) // never fails
 	return f
 }
@@ -114,18 +121,17 @@ func (f *Faulty) CutFeed(cut bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.cut = cut
-	if cut {
-		return
-	}
-	for cancel := range f.follows {
-		(*cancel)()
+	for s := range f.streams {
+		if s.cut = true; !cut {
+			s.cancel()
+		}
 	}
 }
 
-func (f *Faulty) isCut() bool {
+func (f *Faulty) isCut(s *stream) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.cut
+	return s.cut
 }
 
 // Unwrap returns the wrapped store.
@@ -208,15 +214,16 @@ func (f *Faulty) Follow(ctx context.Context, interval time.Duration, deliver fun
 	own, cancel := context.WithCancel(ctx)
 	defer cancel()
 	f.mu.Lock()
-	f.follows[&cancel] = struct{}{}
+	s := &stream{cancel: cancel, cut: f.cut}
+	f.streams[s] = struct{}{}
 	f.mu.Unlock()
 	defer func() {
 		f.mu.Lock()
-		delete(f.follows, &cancel)
+		delete(f.streams, s)
 		f.mu.Unlock()
 	}()
 	err := feed.Follow(own, interval, func(b latchkey.Batch) {
-		if !f.isCut() {
+		if !f.isCut(s) {
 			deliver(b)
 		}
 	})
