@@ -133,13 +133,17 @@ func gorilla(b *testing.B) paired.Subject {
 func BenchmarkStateless(b *testing.B) {
 	m, list, reads := requests(b)
 	py := python.Start(b)
+	// The original of such sessions, reflow's cookie: the same person, provider and times.
 	identities := make([]map[string]string, people)
 	names := make([]string, people)
+	const layout = "2006-01-02T15:04:05.000000Z"
+	now := time.Now().UTC()
 	for i := range identities {
 		names[i] = subject(i)
-		identities[i] = map[string]string{"sub": subject(i), "email": email(i), "name": "Some One"}
+		identities[i] = map[string]string{"sub": subject(i), "email": email(i), "name": "Some One", "provider_id": "local",
+			"issued_at": now.Format(layout), "expires_at": now.Add(24 * time.Hour).Format(layout)}
 	}
-	py.Ask(nil, "tokens", "loads", "0123456789abcdef0123456789abcdef", "session", identities)
+	py.Ask(nil, "tokens", "loads", "0123456789abcdef0123456789abcdef", "reflow-session-v1", identities)
 
 	w := writer{http.Header{}}
 	var wrong error

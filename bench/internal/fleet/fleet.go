@@ -1,0 +1,171 @@
+// Package fleet starts the stores that benchmarks compare, each with a private
+// server of its own, and opens nodes over them.
+package fleet
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/keyring"
+	"github.com/latchkey-go/latchkey/nearcache"
+	"github.com/latchkey-go/latchkey/store/memory"
+	"github.com/latchkey-go/latchkey/store/sqlite"
+)
+
+// Kind is a kind of store.
+type Kind struct {
+	Name string
+	// Nodes is how many may share it: memory is one node's.
+	Nodes int
+	// start makes an empty one that lasts as long as the benchmark, and returns what
+	// opens a node's Store over it.
+	start func(tb testing.TB) func() (latchkey.Store, error)
+}
+
+// Kinds are all kinds there are, in the order of tables.
+func Kinds() []Kind {
+	return []Kind{
+		{"memory", 1, startMemory},
+		{"sqlite", 2, startSQLite},
+	}
+}
+
+func startMemory(testing.TB) func() (latchkey.Store, error) {
+	return func() (latchkey.Store, error) { return memory.New(memory.Config{}) }
+}
+
+func startSQLite(tb testing.TB) func() (latchkey.Store, error) {
+	path := filepath.Join(Dir(tb), "latchkey.db")
+	return func() (latchkey.Store, error) { return sqlite.Open(sqlite.Config{Path: path}) }
+}
+
+// Dir returns a folder for files: below LATCHKEY_BENCH_DIR when that is set, which
+// should be on the disk in question.
+func Dir(tb testing.TB) string {
+	base := os.Getenv("LATCHKEY_BENCH_DIR")
+	if base == "" {
+		return tb.TempDir()
+	}
+	dir, err := os.MkdirTemp(base, "latchkey-bench-")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// Fleet is one store, and the keys of all its nodes.
+type Fleet struct {
+	Kind Kind
+
+	tb   testing.TB
+	open func() (latchkey.Store, error)
+	keys *keyring.Ring
+}
+
+// Start starts an empty store of a kind.
+func (k Kind) Start(tb testing.TB) *Fleet {
+	tb.Helper()
+	keys, err := keyring.Generate(time.Now().Add(-time.Minute))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return &Fleet{k, tb, k.start(tb), keys}
+}
+
+// Node is a Manager over its own connection to the store.
+type Node struct {
+	*latchkey.Manager
+	Store latchkey.Store
+	Cache *nearcache.Cache // nil without one
+}
+
+// Setting says what a node is like.
+type Setting struct {
+	// Cache gives it a near cache.
+	Cache bool
+	// Wrap, when set, stands between the Manager and the store.
+	Wrap func(latchkey.Store) latchkey.Store
+}
+
+// Node opens a node, which is closed with the benchmark. With a cache it returns when
+// the cache may answer.
+func (f *Fleet) Node(s Setting) *Node {
+	f.tb.Helper()
+	store, err := f.open()
+	if err != nil {
+		f.tb.Fatal(f.Kind.Name, ": ", err)
+	}
+	n := &Node{Store: store}
+	shown := store
+	if s.Wrap != nil {
+		shown = s.Wrap(store)
+	}
+	cfg := latchkey.Config{Store: shown, Keys: f.keys}
+	if s.Cache {
+		if n.Cache, err = nearcache.New(nearcache.Config{Store: shown}); err != nil {
+			f.tb.Fatal(err)
+		}
+		n.Cache.Start()
+		cfg.Cache = n.Cache
+	}
+	if n.Manager, err = latchkey.New(cfg); err != nil {
+		f.tb.Fatal(err)
+	}
+	f.tb.Cleanup(func() {
+		_ = n.Close(context.Background())
+		if n.Cache != nil {
+			n.Cache.Stop()
+		}
+		_ = store.Close()
+	})
+	for began := time.Now(); s.Cache && n.Cache.Stats().LeaseAge < 0; runtime.Gosched() {
+		if time.Since(began) > 30*time.Second {
+			f.tb.Fatal(f.Kind.Name, ": the feed does not come")
+		}
+	}
+	return n
+}
+
+// SignIn is what the person of a number signs in with.
+func SignIn(person int) latchkey.SignIn {
+	subject := fmt.Sprintf("user-%07d", person)
+	return latchkey.SignIn{Provider: "corp", Subject: subject, Email: subject + "@example.com", Name: "Ada Lovelace",
+		Roles: []string{"staff", "editor"}, Methods: []string{"pwd", "otp"}, Assurance: "aal2", IP: "192.0.2.17", UserAgent: "Firefox on Linux"}
+}
+
+// Fill signs in each of the people in turn, by as many callers at a time, and
+// returns what was issued, in the same order.
+func (n *Node) Fill(tb testing.TB, callers int, people []int) []latchkey.Issued {
+	tb.Helper()
+	out := make([]latchkey.Issued, len(people))
+	var work sync.WaitGroup
+	var mu sync.Mutex
+	var failed error
+	for c := range callers {
+		work.Go(func() {
+			for i := c; i < len(people); i += callers {
+				issued, err := n.Issue(context.Background(), SignIn(people[i]))
+				if err != nil {
+					mu.Lock()
+					failed = err
+					mu.Unlock()
+					return
+				}
+				out[i] = issued
+			}
+		})
+	}
+	work.Wait()
+	if failed != nil {
+		tb.Fatal(failed)
+	}
+	return out
+}
