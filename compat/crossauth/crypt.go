@@ -60,15 +60,75 @@ func digest(name string) func() hash.Hash {
 	return nil
 }
 
-// HashPassword hashes a password with the defaults and a random salt.
-func HashPassword(random io.Reader, password string) (PasswordHash, error) {
-	salt, err := RandomValue(random, SaltLength)
+// MinIterations is the fewest that a new hash has: OWASP's advice for PBKDF2 with
+// SHA-512 of 2023. Hashes that are there may have fewer.
+const MinIterations = 210_000
+
+// PasswordOptions are how passwords are hashed; what is zero is the default.
+type PasswordOptions struct {
+	Digest     string // sha256 by default; see PasswordHash
+	Iterations int    // DefaultIterations, from MinIterations to MaxIterations
+	KeyLength  int    // DefaultKeyLength, from 16 to MaxKeyLength bytes
+	SaltLength int    // SaltLength, from 16 to 1024 bytes
+
+	// DangerouslyFewIterations accepts any number of iterations.
+	DangerouslyFewIterations bool
+}
+
+// checked returns o with its defaults filled in.
+func (o PasswordOptions) checked() (PasswordOptions, error) {
+	if o.Digest == "" {
+		o.Digest = "sha256"
+	}
+	for _, d := range []struct {
+		value     *int
+		otherwise int
+	}{{&o.Iterations, DefaultIterations}, {&o.KeyLength, DefaultKeyLength}, {&o.SaltLength, SaltLength}} {
+		if *d.value == 0 {
+			*d.value = d.otherwise
+		}
+	}
+	var problems []string
+	if digest(o.Digest) == nil {
+		problems = append(problems, fmt.Sprintf("the digest is %.20q; use sha1, sha224, sha256, sha384 or sha512", o.Digest))
+	}
+	least := MinIterations
+	if o.DangerouslyFewIterations {
+		least = 1
+	}
+	for _, n := range []struct {
+		what               string
+		value, least, most int
+	}{{"iterations", o.Iterations, least, MaxIterations}, {"bytes of the hash", o.KeyLength, 16, MaxKeyLength}, {"bytes of salt", o.SaltLength, 16, 1024}} {
+		if n.value < n.least || n.value > n.most {
+			problems = append(problems, fmt.Sprintf("%d %s; use %d to %d", n.value, n.what, n.least, n.most))
+		}
+	}
+	if len(problems) > 0 {
+		return o, newError(Configuration, strings.Join(problems, "; "))
+	}
+	return o, nil
+}
+
+// Hash hashes a password with a random salt. An option out of range is an error of
+// code Configuration.
+func (o PasswordOptions) Hash(random io.Reader, password string) (PasswordHash, error) {
+	o, err := o.checked()
 	if err != nil {
 		return PasswordHash{}, err
 	}
-	h := PasswordHash{Digest: "sha256", KeyLength: DefaultKeyLength, Iterations: DefaultIterations, Salt: salt}
+	salt, err := RandomValue(random, o.SaltLength)
+	if err != nil {
+		return PasswordHash{}, err
+	}
+	h := PasswordHash{Digest: o.Digest, KeyLength: o.KeyLength, Iterations: o.Iterations, Salt: salt}
 	h.Hash, err = h.derive(password)
 	return h, err
+}
+
+// HashPassword hashes a password with the defaults and a random salt.
+func HashPassword(random io.Reader, password string) (PasswordHash, error) {
+	return PasswordOptions{}.Hash(random, password)
 }
 
 // String returns the text form.

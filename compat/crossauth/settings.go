@@ -107,10 +107,63 @@ func (o KeyStorageOptions) Config(env Environment) KeyTableConfig {
 	return KeyTableConfig{Table: s.text("KEY_STORAGE_TABLE", o.KeyTable), UserIDColumn: s.text("USER_ID_FOREIGN_KEY_COLUMN", o.UserIDColumn)}
 }
 
+// APIKeyOptions are the options of the original's ApiKeyManager, as [SessionOptions].
+type APIKeyOptions struct {
+	Secret *string // SECRET
+	Length *int    // APIKEY_LENGTH
+	Prefix *string // APIKEY_PREFIX
+	Scheme *string // APIKEY_AUTHSCHEME
+}
+
+// Config returns the configuration that the options and the environment make, to be
+// given a Storage. The error is of code Configuration and lists every problem.
+func (o APIKeyOptions) Config(env Environment) (APIKeyConfig, error) {
+	s := setter{env: env}
+	c := APIKeyConfig{Prefix: s.text("APIKEY_PREFIX", o.Prefix), Scheme: s.text("APIKEY_AUTHSCHEME", o.Scheme), Secret: s.required("secret", "SECRET", o.Secret)}
+	c.Length, _ = s.integer("APIKEY_LENGTH", o.Length)
+	return c, s.err()
+}
+
+// TokenExpiries are how long the tokens of e-mails are good, from VERIFY_EMAIL_EXPIRES
+// and PASSWORD_RESET_EXPIRES, in seconds; DefaultTokenExpiry where they are not there
+// or not above 0. The error is of code Configuration.
+func TokenExpiries(env Environment) (verify, reset time.Duration, err error) {
+	s := setter{env: env}
+	read := func(name string) time.Duration {
+		if n, ok := s.integer(name, nil); ok && n > 0 {
+			return time.Duration(n) * time.Second
+		}
+		return DefaultTokenExpiry
+	}
+	verify, reset = read("VERIFY_EMAIL_EXPIRES"), read("PASSWORD_RESET_EXPIRES")
+	return verify, reset, s.err()
+}
+
+// PasswordOptionsFrom reads PBKDF2_DIGEST, PBKDF2_ITERATIONS, PBKDF2_KEYLENGTH and
+// PBKDF2_SALTLENGTH, whose names have no prefix, into what [PasswordOptions.Hash] goes
+// by. The error is of code Configuration and lists every problem.
+func PasswordOptionsFrom(env Environment) (PasswordOptions, error) {
+	s := setter{env: func(name string) (string, bool) {
+		if env == nil {
+			return "", false
+		}
+		return env(strings.TrimPrefix(name, EnvironmentPrefix))
+	}, bare: true}
+	o := PasswordOptions{Digest: s.text("PBKDF2_DIGEST", nil)}
+	o.Iterations, _ = s.integer("PBKDF2_ITERATIONS", nil)
+	o.KeyLength, _ = s.integer("PBKDF2_KEYLENGTH", nil)
+	o.SaltLength, _ = s.integer("PBKDF2_SALTLENGTH", nil)
+	if _, err := o.checked(); err != nil {
+		s.problems = append(s.problems, err.Error())
+	}
+	return o, s.err()
+}
+
 // setter is the original's set_parameter: the option, else the variable, else the
 // default. It collects what is wrong.
 type setter struct {
 	env      Environment
+	bare     bool // names have no prefix
 	problems []string
 }
 
@@ -122,7 +175,10 @@ func (s *setter) lookup(name string) (string, bool) {
 }
 
 func (s *setter) fail(name, format string, args ...any) {
-	s.problems = append(s.problems, EnvironmentPrefix+name+" "+fmt.Sprintf(format, args...))
+	if !s.bare {
+		name = EnvironmentPrefix + name
+	}
+	s.problems = append(s.problems, name+" "+fmt.Sprintf(format, args...))
 }
 
 func (s *setter) err() error {
