@@ -1,11 +1,16 @@
 package crossauth_test
 
 import (
+	"bytes"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
 	"github.com/latchkey-go/latchkey/compat/crossauth"
 	"github.com/latchkey-go/latchkey/compat/engine"
+	"github.com/latchkey-go/latchkey/compat/internal/databasetest"
 	"github.com/latchkey-go/latchkey/compat/pyjson"
 )
 
@@ -68,6 +73,63 @@ func FuzzData(f *testing.F) {
 		}
 		if _, err := pyjson.ParseObject([]byte(unset)); err != nil {
 			t.Fatal(err)
+		}
+	})
+}
+
+// No request without the pair reaches the handler, whatever it is made of, and none
+// makes the adapter fail.
+func FuzzAdapter(f *testing.F) {
+	sessions := newSessions(f, &crossauth.MemoryKeys{}, databasetest.NewClock(), nil)
+	s := newSite(f, sessions, nil)
+	unknown, err := s.csrf.NewToken()
+	if err != nil {
+		f.Fatal(err)
+	}
+	cookie := s.csrf.CookieValue(unknown)
+	f.Add("POST", "CSRFTOKEN=x.y; SESSIONID=a.b", "a.b", "application/x-www-form-urlencoded", []byte("csrfToken=a.b&csrf_token=c"))
+	f.Add("PUT", "CSRFTOKEN="+cookie, "", "application/json", []byte(`{"csrfToken":"EBESExQVFhcYGRobHB0eHw.EBAQEBAQEBAQEBAQEBAQEA"}`))
+	f.Add("POST", "CSRFTOKEN="+cookie, "", `multipart/form-data; boundary="x"`, []byte("--x\r\nContent-Disposition: form-data; name=\"csrfToken\"\r\n\r\na.b\r\n--x--"))
+	f.Add("GET", "SESSIONID=; SESSIONID=", "\x00", ";", []byte(nil))
+	f.Fuzz(func(t *testing.T, method, cookies, header, media string, body []byte) {
+		r := httptest.NewRequest("POST", "/", bytes.NewReader(body))
+		r.Method = method
+		r.Header["Cookie"], r.Header["Content-Type"] = []string{cookies}, []string{media}
+		if header != "" {
+			r.Header[http.CanonicalHeaderKey(s.csrf.HeaderName())] = []string{header}
+		}
+		reached := false
+		s.handler = func(_ http.ResponseWriter, r *http.Request) {
+			reached = true
+			if got, err := io.ReadAll(r.Body); err != nil || !bytes.Equal(got, body) {
+				t.Fatalf("the body has become %q: %v", got, err)
+			}
+			if crossauth.FromContext(r.Context()).SessionID != "" {
+				t.Fatal("a session out of nothing")
+			}
+		}
+		res := s.send(r)
+		// Nobody can guess the mask that goes with the seeds' cookie.
+		if safe := method == "GET" || method == "HEAD" || method == "OPTIONS"; reached != safe || reached != (res.StatusCode == 200) || !reached && res.StatusCode != 401 {
+			t.Fatal(method, res.StatusCode, reached)
+		}
+	})
+}
+
+func FuzzAPIKey(f *testing.F) {
+	keys, err := crossauth.NewAPIKeys(crossauth.APIKeyConfig{Storage: &crossauth.MemoryKeys{}, Secret: longSecret, Now: databasetest.NewClock().Now})
+	if err != nil {
+		f.Fatal(err)
+	}
+	signer, _ := crossauth.NewSigner(longSecret)
+	f.Add("eyJ2IjogIngifQ==")
+	f.Add("e30=")
+	f.Add("!")
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, header := range []string{text, "ApiKey " + text, "ApiKey " + signer.SignSecureToken(text)} {
+			if key, err := keys.Validate(t.Context(), header); code(err) != crossauth.InvalidKey || key.Value != "" {
+				t.Fatal(key, err)
+			}
 		}
 	})
 }

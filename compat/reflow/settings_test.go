@@ -56,3 +56,32 @@ func TestSettingsProblems(t *testing.T) {
 		}
 	}
 }
+
+// Whatever the variables hold: settings that make sense, or problems without secrets.
+func FuzzSettings(f *testing.F) {
+	f.Add("oidc", `[{"id":"one","display_name":"One","discovery_url":"https://one.example/x","client_id":"c","client_secret":"s","scopes":"openid"}]`, "a:$argon2id$x;b", "k:0123456789abcdef0123456789abcdef,x", "/home", "300")
+	f.Add("basic", `[[]]`, ";:;", ":,", "//x", "-1")
+	f.Fuzz(func(t *testing.T, mode, providers, users, keys, next, ttl string) {
+		s, err := settings(map[string]string{"AUTH_MODE": mode, "AUTH_SECRET_KEY": secret, "AUTH_OIDC_PROVIDERS": providers, "AUTH_BASIC_USERS": users,
+			"API_KEYS": keys, "AUTH_POST_LOGIN_REDIRECT": next, "AUTH_SESSION_TTL_SECONDS": ttl})
+		if err != nil {
+			return
+		}
+		if _, err := New(s.Config()); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range s.OIDCProviders {
+			if p.ID == "" || p.ClientSecret == "" || !discoverable(p.DiscoveryURL) {
+				t.Fatalf("%+v", p)
+			}
+		}
+		for _, u := range s.BasicUsers {
+			if u.Name == "" || !strings.HasPrefix(u.Hash, "$argon2") {
+				t.Fatalf("%+v", u)
+			}
+		}
+		if _, ok := s.APIKeys.Match(""); ok {
+			t.Fatal("the empty key is one")
+		}
+	})
+}
