@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -25,8 +26,8 @@ type Kind struct {
 	// Nodes is how many may share it: memory is one node's.
 	Nodes int
 	// start makes an empty one that lasts as long as the benchmark, and returns what
-	// opens a node's Store over it.
-	start func(tb testing.TB) func() (latchkey.Store, error)
+	// opens a node's Store over it, and the server's URL where there is one.
+	start func(tb testing.TB) (open func() (latchkey.Store, error), url string)
 }
 
 // Kinds are all kinds there are, in the order of tables.
@@ -37,13 +38,23 @@ func Kinds() []Kind {
 	}
 }
 
-func startMemory(testing.TB) func() (latchkey.Store, error) {
-	return func() (latchkey.Store, error) { return memory.New(memory.Config{}) }
+// Named is the kind of that name.
+func Named(tb testing.TB, name string) Kind {
+	tb.Helper()
+	i := slices.IndexFunc(Kinds(), func(k Kind) bool { return k.Name == name })
+	if i < 0 {
+		tb.Fatal("no store is called ", name)
+	}
+	return Kinds()[i]
 }
 
-func startSQLite(tb testing.TB) func() (latchkey.Store, error) {
+func startMemory(testing.TB) (func() (latchkey.Store, error), string) {
+	return func() (latchkey.Store, error) { return memory.New(memory.Config{}) }, ""
+}
+
+func startSQLite(tb testing.TB) (func() (latchkey.Store, error), string) {
 	path := filepath.Join(Dir(tb), "latchkey.db")
-	return func() (latchkey.Store, error) { return sqlite.Open(sqlite.Config{Path: path}) }
+	return func() (latchkey.Store, error) { return sqlite.Open(sqlite.Config{Path: path}) }, ""
 }
 
 // Dir returns a folder for files: below LATCHKEY_BENCH_DIR when that is set, which
@@ -64,6 +75,8 @@ func Dir(tb testing.TB) string {
 // Fleet is one store, and the keys of all its nodes.
 type Fleet struct {
 	Kind Kind
+	// URL is the server's; "" without one.
+	URL string
 
 	tb   testing.TB
 	open func() (latchkey.Store, error)
@@ -77,7 +90,9 @@ func (k Kind) Start(tb testing.TB) *Fleet {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return &Fleet{k, tb, k.start(tb), keys}
+	f := &Fleet{Kind: k, tb: tb, keys: keys}
+	f.open, f.URL = k.start(tb)
+	return f
 }
 
 // Node is a Manager over its own connection to the store.
@@ -91,6 +106,8 @@ type Node struct {
 type Setting struct {
 	// Cache gives it a near cache.
 	Cache bool
+	// Idle is the sessions' idle limit, an hour unless set.
+	Idle time.Duration
 	// Wrap, when set, stands between the Manager and the store.
 	Wrap func(latchkey.Store) latchkey.Store
 }
@@ -108,7 +125,7 @@ func (f *Fleet) Node(s Setting) *Node {
 	if s.Wrap != nil {
 		shown = s.Wrap(store)
 	}
-	cfg := latchkey.Config{Store: shown, Keys: f.keys}
+	cfg := latchkey.Config{Store: shown, Keys: f.keys, Idle: s.Idle}
 	if s.Cache {
 		if n.Cache, err = nearcache.New(nearcache.Config{Store: shown}); err != nil {
 			f.tb.Fatal(err)

@@ -1,0 +1,126 @@
+// Package pgstore measures a lookup in store/postgres, as a miss of the near cache
+// makes it: beside SELECT 1 by the same client library for one caller, and beside
+// pgbench's select-only script on the same server for many.
+package pgstore
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/latchkey-go/latchkey/bench/internal/fleet"
+	"github.com/latchkey-go/latchkey/bench/internal/paired"
+)
+
+const (
+	sessions = 100_000
+	clients  = 16  // of pgbench, and callers of Get
+	waiters  = 256 // callers whose misses are read together
+)
+
+func BenchmarkPostgresGet(b *testing.B) {
+	f := fleet.Named(b, "postgres").Start(b)
+	n := f.Node(fleet.Setting{})
+	people := make([]int, sessions)
+	for i := range people {
+		people[i] = i / 2
+	}
+	issued := n.Fill(b, 64, people)
+	ctx := context.Background()
+	pool, err := pgxpool.New(ctx, f.URL)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(pool.Close)
+	get := func(rng *rand.Rand) error {
+		rec, err := n.Store.Get(ctx, issued[rng.IntN(sessions)].Record.ID)
+		if err == nil && rec.Subject == "" {
+			err = fmt.Errorf("nobody's session")
+		}
+		return err
+	}
+	rng := rand.New(rand.NewPCG(7, 0))
+	b.Run("one", func(b *testing.B) {
+		conn, err := pool.Acquire(ctx) // as the store may hold on to connections
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer conn.Release()
+		paired.Alternate(b, 20_000, []string{"select_1", "latchkey"}, []func(int) error{
+			func(int) error {
+				var one int
+				return conn.QueryRow(ctx, "SELECT 1").Scan(&one)
+			},
+			func(int) error { return get(rng) },
+		})
+	})
+	b.Run("many", func(b *testing.B) {
+		callers := func(name string, count int) paired.Subject {
+			rngs := make([]*rand.Rand, count)
+			for i := range rngs {
+				rngs[i] = rand.New(rand.NewPCG(uint64(i), uint64(count)))
+			}
+			return paired.Callers(name, count, func(caller, _ int) error { return get(rngs[caller]) })
+		}
+		paired.Compare(b, paired.Plan{Rounds: 5, Turn: 2 * time.Second}, callers("latchkey", clients), callers("latchkey_coalesced", waiters), pgbench(b, f.URL))
+	})
+}
+
+// pgbench is PostgreSQL's own select-only benchmark over a million rows: an integer
+// key, prepared statements, a client in C.
+func pgbench(b *testing.B, address string) paired.Subject {
+	b.Helper()
+	bin := program(b, "pgbench")
+	u, err := url.Parse(address)
+	if err != nil {
+		b.Fatal(err)
+	}
+	base := []string{"-h", u.Hostname(), "-p", u.Port(), "-U", u.User.Username(), u.Path[1:]}
+	if out, err := exec.Command(bin, append([]string{"-i", "-q", "-s", "10"}, base...)...).CombinedOutput(); err != nil {
+		b.Fatalf("pgbench -i: %v\n%s", err, out)
+	}
+	rate := regexp.MustCompile(`(?m)^tps = ([0-9.]+)`)
+	count := regexp.MustCompile(`number of transactions actually processed: (\d+)`)
+	return paired.Subject{Name: "pgbench", Turn: func(d time.Duration) (paired.Done, error) {
+		args := []string{"-n", "-S", "-M", "prepared", "-c", strconv.Itoa(clients), "-j", "2", "-T", strconv.Itoa(int(math.Ceil(d.Seconds())))}
+		out, err := exec.Command(bin, append(args, base...)...).CombinedOutput()
+		if err != nil {
+			return paired.Done{}, fmt.Errorf("pgbench: %w\n%s", err, out)
+		}
+		tps, n := rate.FindSubmatch(out), count.FindSubmatch(out)
+		if tps == nil || n == nil {
+			return paired.Done{}, fmt.Errorf("pgbench says %s", out)
+		}
+		perSecond, _ := strconv.ParseFloat(string(tps[1]), 64)
+		done, _ := strconv.Atoi(string(n[1]))
+		return paired.Done{N: done, Took: time.Duration(float64(done) / perSecond * 1e9), Allocs: math.NaN()}, nil
+	}}
+}
+
+// program finds a program of PostgreSQL, on the PATH or where Debian puts it.
+func program(b *testing.B, name string) string {
+	b.Helper()
+	if path, err := exec.LookPath(name); err == nil {
+		return path
+	}
+	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/" + name)
+	if len(found) > 0 {
+		return found[len(found)-1]
+	}
+	if os.Getenv("CI") == "true" {
+		b.Fatal(name, " is missing; run scripts/setup")
+	}
+	b.Skip(name, " is missing")
+	return ""
+}
