@@ -143,7 +143,7 @@ func (h PasswordHash) String() string {
 // ParsePasswordHash reads the text form. The error is of code InvalidHash or
 // UnsupportedAlgorithm.
 func ParsePasswordHash(text string) (h PasswordHash, err error) {
-	parts := strings.Split(text, ":")
+	parts := strings.SplitN(text, ":", 8)
 	if len(parts) != 7 {
 		return h, newError(InvalidHash, "")
 	}
