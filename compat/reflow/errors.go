@@ -19,18 +19,38 @@ type HTTPError struct {
 // Error implements error.
 func (e *HTTPError) Error() string { return "reflow: " + e.Detail }
 
-// The refusals, in the original's words where it has some.
+// The refusals, in the original's words where it has some. The last four of the
+// transaction are one to the client.
 var (
 	ErrNoIdentity      = &HTTPError{http.StatusUnauthorized, "Authentication required", "WWW-Authenticate", "Cookie"}
 	ErrCrossOrigin     = &HTTPError{Status: http.StatusForbidden, Detail: "cross-origin request rejected"}
 	ErrUnmarkedRequest = &HTTPError{Status: http.StatusForbidden, Detail: "missing or non-same-origin request"}
 	ErrCSRF            = &HTTPError{Status: http.StatusForbidden, Detail: "csrf mismatch"}
-	ErrAPIKey          = &HTTPError{http.StatusUnauthorized, "Invalid or missing API key", "WWW-Authenticate", `ApiKey realm="API", charset="UTF-8"`}
-	ErrTxMissing       = &HTTPError{Status: http.StatusBadRequest, Detail: "oauth tx missing"}
-	ErrTxExpired       = &HTTPError{Status: http.StatusBadRequest, Detail: "oauth tx expired"}
-	ErrTxInvalid       = &HTTPError{Status: http.StatusBadRequest, Detail: "oauth tx invalid"}
-	ErrTxUsed          = &HTTPError{Status: http.StatusBadRequest, Detail: "oauth tx already used"}
-	ErrUnavailable     = &HTTPError{Status: http.StatusServiceUnavailable, Detail: "temporarily unavailable"}
+	ErrAPIKey          = &HTTPError{http.StatusUnauthorized, "Invalid API key", "WWW-Authenticate", apiKeyChallenge}
+
+	ErrBasicDisabled   = &HTTPError{Status: http.StatusNotFound, Detail: "basic login disabled"}
+	ErrOIDCDisabled    = &HTTPError{Status: http.StatusNotFound, Detail: "oidc not enabled"}
+	ErrUnknownProvider = &HTTPError{Status: http.StatusNotFound, Detail: "unknown provider"}
+	ErrCredentials     = &HTTPError{Status: http.StatusUnauthorized, Detail: "invalid credentials"}
+	ErrCallback        = &HTTPError{Status: http.StatusBadRequest, Detail: "callback missing code or state"}
+
+	ErrTxMissing      = &HTTPError{Status: http.StatusBadRequest, Detail: "missing oauth tx cookie"}
+	ErrTxExpired      = &HTTPError{Status: http.StatusBadRequest, Detail: "oauth tx expired"}
+	ErrTxInvalid      = &HTTPError{Status: http.StatusBadRequest, Detail: "oauth tx invalid"}
+	ErrTxMalformed    = &HTTPError{Status: http.StatusBadRequest, Detail: "oauth tx malformed"}
+	ErrTxProvider     = &HTTPError{Status: http.StatusBadRequest, Detail: authenticationFailed}
+	ErrTxState        = &HTTPError{Status: http.StatusBadRequest, Detail: authenticationFailed}
+	ErrTxUsed         = &HTTPError{Status: http.StatusBadRequest, Detail: authenticationFailed}
+	ErrAuthentication = &HTTPError{Status: http.StatusBadRequest, Detail: authenticationFailed} // the code or the ID token
+
+	// Of the server.
+	ErrUnavailable = &HTTPError{http.StatusServiceUnavailable, "temporarily unavailable", "Retry-After", "2"}
+	ErrTooMany     = &HTTPError{Status: http.StatusTooManyRequests, Detail: "too many requests"}
+)
+
+const (
+	authenticationFailed = "authentication failed"
+	apiKeyChallenge      = `ApiKey realm="API", charset="UTF-8"`
 )
 
 // WriteError answers with the JSON object {"detail": ...} of an error of this package,

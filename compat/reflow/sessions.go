@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/latchkey-go/latchkey/compat/internal/py"
 	"github.com/latchkey-go/latchkey/compat/pyjson"
 )
 
@@ -25,6 +26,9 @@ type SessionsConfig struct {
 	// The cookie itself cannot be called back: without this, logout clears the browser
 	// alone, as in the original.
 	Revoked func(ctx context.Context, id Identity) (bool, error)
+	// OnEvent hears of sign-ins and logouts, on the request's goroutine: the original's
+	// log lines of the category auth_event. See [ClientIP] for the address in them.
+	OnEvent func(r *http.Request, e Event)
 }
 
 // Sessions is the original's part of a request: its SessionAuth middleware, the
@@ -65,7 +69,8 @@ func FromContext(ctx context.Context) (Identity, bool) {
 //
 // Past half of its lifetime an identity gets a new cookie pair with the answer, if
 // that is no error (the original renews on errors as well), if it has not set or
-// cleared the pair itself, and if the Codec's MaxLifetime is not over.
+// cleared the pair itself and is not for shared caches, and if the Codec's MaxLifetime
+// is not over.
 func (s *Sessions) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		cookie, ok := s.cookie(r)
@@ -118,12 +123,24 @@ func (w *renewer) renew(status int) {
 	}
 	w.done = true
 	c := w.s.config.Codec
-	if status >= http.StatusBadRequest || w.Header().Get(SentinelHeader) != "" || !ShouldReissue(&w.id, c.config.Now()) {
+	if status >= http.StatusBadRequest || w.Header().Get(SentinelHeader) != "" || shared(w.Header()) || !ShouldReissue(&w.id, c.config.Now()) {
 		return
 	}
 	if id, ok := c.Renew(w.id); ok {
 		_ = w.s.SignIn(w.ResponseWriter, id) // the cookie that is there goes on
 	}
+}
+
+// shared reports whether an answer asks caches to keep it for everybody: its cookies
+// would be handed to others.
+func shared(h http.Header) bool {
+	for directive := range strings.SplitSeq(strings.ToLower(strings.Join(h.Values("Cache-Control"), ",")), ",") {
+		name, _, _ := strings.Cut(strings.TrimSpace(directive), "=")
+		if name == "public" || name == "s-maxage" {
+			return true
+		}
+	}
+	return false
 }
 
 // WriteHeader implements http.ResponseWriter.
@@ -227,10 +244,14 @@ func (s *Sessions) CheckCSRF(r *http.Request) error {
 func (s *Sessions) Me() http.Handler {
 	return s.RequireIdentity(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id, _ := FromContext(r.Context())
-		o := id.object()
-		o = append(o[:4], o[5]) // all but issued_at
-		writeJSON(w, http.StatusOK, o)
+		writeJSON(w, http.StatusOK, id.projection())
 	}))
+}
+
+// projection is what the endpoints show of an identity. The date is Python's isoformat
+// here, with an offset where the cookie has Z.
+func (id *Identity) projection() pyjson.Object {
+	return append(id.object()[:4], pyjson.Member{Name: "expires_at", Value: py.FormatISO(id.ExpiresAt.Time)})
 }
 
 // Logout is the endpoint logout, below [Sessions.Handler]: POST with an identity, the
@@ -247,10 +268,12 @@ func (s *Sessions) Logout() http.Handler {
 			return
 		}
 		if err := s.CheckCSRF(r); err != nil {
+			s.tell(r, Event{Action: LoginFailure, Reason: CSRFMismatch})
 			WriteError(w, err)
 			return
 		}
 		s.SignOut(w)
+		s.tell(r, Event{Action: LoggedOut})
 		writeJSON(w, http.StatusOK, pyjson.Object{{Name: "logout_url", Value: nil}})
 	}))
 }

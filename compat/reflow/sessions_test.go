@@ -10,6 +10,11 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/compat/pyjson"
+	"github.com/latchkey-go/latchkey/store/memory"
+	"github.com/latchkey-go/latchkey/store/storetest"
 )
 
 func sessions(t testing.TB, change func(*SessionsConfig), codecs func(*Config)) (*Sessions, *clockAt) {
@@ -48,6 +53,23 @@ func request(method, target, session string, headers ...string) *http.Request {
 	return r
 }
 
+// Now is the clock as stores read it.
+type storeClock struct{ *clockAt }
+
+func (c storeClock) Now() latchkey.Moment {
+	return latchkey.Moment{Wall: c.now.UnixNano(), Mono: c.now.UnixNano()}
+}
+
+// spender is a store in memory that remembers what was used.
+func spender(t testing.TB, clock *clockAt) *storetest.Faulty {
+	t.Helper()
+	store, err := memory.New(memory.Config{Clock: storeClock{clock}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return storetest.NewFaulty(store)
+}
+
 func serve(h http.Handler, r *http.Request) *http.Response {
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
@@ -81,6 +103,9 @@ func TestReissue(t *testing.T) {
 		{"hint-first", 5 * time.Hour, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusEarlyHints); w.WriteHeader(404) }, false},
 		{"not-found", 5 * time.Hour, func(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) }, false},
 		{"failure", 5 * time.Hour, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, false},
+		{"for-all", 5 * time.Hour, func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Cache-Control", "max-age=60, Public") }, false},
+		{"for-proxies", 5 * time.Hour, func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Cache-Control", "s-maxage=60") }, false},
+		{"for-one", 5 * time.Hour, func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Cache-Control", "private") }, true},
 		{"signed-out", 5 * time.Hour, func(w http.ResponseWriter, _ *http.Request) { s.SignOut(w) }, false},
 		{"late-sign-out", 5 * time.Hour, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set(SentinelHeader, "1")
@@ -185,7 +210,7 @@ func TestRequireIdentity(t *testing.T) {
 	session, _ := pair(t, s)
 	h := s.Handler(s.Me())
 	res := serve(h, request("GET", "/me", session))
-	if got := body(t, res); res.StatusCode != 200 || got != `{"sub":"alice","email":null,"name":null,"provider_id":"basic","expires_at":"2026-01-02T11:04:05.678901Z"}` {
+	if got := body(t, res); res.StatusCode != 200 || got != `{"sub":"alice","email":null,"name":null,"provider_id":"basic","expires_at":"2026-01-02T11:04:05.678901+00:00"}` {
 		t.Error(res.StatusCode, got)
 	}
 	twice := request("GET", "/me", session)
@@ -290,40 +315,32 @@ func TestFinishTx(t *testing.T) {
 	}
 	cookie, _ := c.EncodeTx(&tx)
 	other, _ := c.tx.Dumps([]any{1})
-	used := make(map[[32]byte]time.Time)
-	spend := func(_ context.Context, key [32]byte, until time.Time) (bool, error) {
-		_, there := used[key]
-		used[key] = until
-		return !there, nil
-	}
-	away := func(context.Context, [32]byte, time.Time) (bool, error) { return true, errors.New("away") }
-	finish := func(cookie, provider, state string, spend Spend, want error) {
+	partial, _ := c.tx.Dumps(pyjson.Object{{Name: "state", Value: tx.State}, {Name: "provider_id", Value: "idp"}})
+	used := spender(t, clock)
+	finish := func(cookie, provider, state string, used latchkey.Spender, want error) {
 		t.Helper()
-		got, err := c.FinishTx(t.Context(), cookie, provider, state, spend)
+		got, err := c.FinishTx(t.Context(), cookie, provider, state, used)
 		if want == nil && (err != nil || got != tx) || want != nil && (!errors.Is(err, want) || got != Tx{}) {
 			t.Errorf("%+v %v, want %v", got, err, want)
 		}
 	}
-	finish("", "idp", tx.State, spend, ErrTxMissing)
-	finish("x", "idp", tx.State, spend, ErrTxInvalid)
-	finish(other, "idp", tx.State, spend, ErrTxInvalid)
-	finish(cookie, "other", tx.State, spend, ErrTxInvalid)
-	finish(cookie, "idp", strings.Repeat("x", 43), spend, ErrTxInvalid)
-	finish(cookie, "idp", "", spend, ErrTxInvalid)
+	finish("", "idp", tx.State, used, ErrTxMissing)
+	finish("x", "idp", tx.State, used, ErrTxInvalid)
+	finish(other, "idp", tx.State, used, ErrTxMalformed)
+	finish(partial, "idp", tx.State, used, ErrTxMalformed)
+	finish(cookie, "other", tx.State, used, ErrTxProvider)
+	finish(cookie, "idp", strings.Repeat("x", 43), used, ErrTxState)
+	finish(cookie, "idp", "", used, ErrTxState)
 	finish(cookie, "idp", tx.State, nil, ErrUnavailable)
-	finish(cookie, "idp", tx.State, away, ErrUnavailable)
-	if len(used) != 0 {
-		t.Error("a refused callback spends the transaction")
-	}
-	finish(cookie, "idp", tx.State, spend, nil)
-	finish(cookie, "idp", tx.State, spend, ErrTxUsed)
-	for _, until := range used {
-		if until.Before(clock.now.Add(TxMaxAge)) {
-			t.Error("forgotten while the cookie is good:", until)
-		}
-	}
-	clock.now = clock.now.Add(TxMaxAge + time.Second)
-	finish(cookie, "idp", tx.State, spend, ErrTxExpired)
+	used.Fail(storetest.NotPersisted)
+	finish(cookie, "idp", tx.State, used, ErrUnavailable)
+	used.Fail(nil)
+	finish(cookie, "idp", tx.State, used, nil)
+	finish(cookie, "idp", tx.State, used, ErrTxUsed)
+	clock.now = clock.now.Add(TxMaxAge)
+	finish(cookie, "idp", tx.State, used, ErrTxUsed)
+	clock.now = clock.now.Add(time.Second)
+	finish(cookie, "idp", tx.State, used, ErrTxExpired)
 	if w := httptest.NewRecorder(); true {
 		WriteError(w, ErrTxExpired)
 		if w.Code != 400 || w.Body.String() != `{"detail":"oauth tx expired"}` {
@@ -359,7 +376,7 @@ func TestAPIKeys(t *testing.T) {
 	}
 	s, _ := sessions(t, nil, nil)
 	session, _ := pair(t, s)
-	h := s.Handler(APIKeyAuth(keys, "", http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
+	h := s.Handler(APIKeyAuth{Keys: keys}.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
 	for _, c := range []struct {
 		name   string
 		r      *http.Request

@@ -40,6 +40,7 @@ type Settings struct {
 	NoAPIKeyAuth      bool          // ENABLE_API_KEY_AUTH is false
 	APIKeyHeader      string        // API_KEY_HEADER_NAME, X-API-Key
 	APIKeys           APIKeys       // API_KEYS
+	Development       bool          // ENVIRONMENT is dev, production by default
 }
 
 // BasicUser is a user of AUTH_BASIC_USERS.
@@ -83,6 +84,7 @@ func (e Environment) Settings() (Settings, error) {
 		PostLoginRedirect: r.text("AUTH_POST_LOGIN_REDIRECT", "/"),
 		NoAPIKeyAuth:      !r.truth("ENABLE_API_KEY_AUTH"),
 		APIKeyHeader:      r.text("API_KEY_HEADER_NAME", DefaultAPIKeyHeader),
+		Development:       r.text("ENVIRONMENT", "production") == "dev",
 	}
 	var err error
 	if s.APIKeys, err = ParseAPIKeys(r.text("API_KEYS", ""), e.DangerouslyShortAPIKeys); err != nil {

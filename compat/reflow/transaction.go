@@ -10,8 +10,10 @@ import (
 	"io"
 	"time"
 
+	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/compat/itsdangerous"
 	"github.com/latchkey-go/latchkey/compat/pyjson"
+	"github.com/latchkey-go/latchkey/transaction"
 )
 
 // Tx is an OAuth transaction between the redirect to the provider and its callback.
@@ -47,16 +49,21 @@ func (c *Codec) DecodeTx(cookie string) (Tx, error) {
 	if err != nil {
 		return Tx{}, err
 	}
-	tx, missing := Tx{}, false
-	for name, into := range map[string]*string{"state": &tx.State, "nonce": &tx.Nonce, "verifier": &tx.Verifier,
-		"next_path": &tx.NextPath, "provider_id": &tx.Provider} {
-		s, ok := o.Text(name)
-		*into, missing = s, missing || !ok
-	}
-	if missing {
+	tx, ok := parseTx(o)
+	if !ok {
 		return Tx{}, ErrInvalid
 	}
 	return tx, nil
+}
+
+func parseTx(o pyjson.Object) (tx Tx, ok bool) {
+	ok = true
+	for name, into := range map[string]*string{"state": &tx.State, "nonce": &tx.Nonce, "verifier": &tx.Verifier,
+		"next_path": &tx.NextPath, "provider_id": &tx.Provider} {
+		s, there := o.Text(name)
+		*into, ok = s, ok && there
+	}
+	return tx, ok
 }
 
 // DecodeTxWithin returns the object in a transaction cookie, whatever its members,
@@ -71,53 +78,49 @@ func (c *Codec) DecodeTxWithin(cookie string, maxAge time.Duration) (pyjson.Obje
 }
 
 // PKCES256 returns the S256 challenge of a verifier (RFC 7636, 4.2).
-func PKCES256(verifier string) string {
-	sum := sha256.Sum256([]byte(verifier))
-	return base64.RawURLEncoding.EncodeToString(sum[:])
-}
+func PKCES256(verifier string) string { return transaction.Challenge(verifier) }
 
-// Spend notes that a key was used and reports whether that was the first time. The
-// key may be forgotten after until. An error is an outage.
-type Spend func(ctx context.Context, key [32]byte, until time.Time) (first bool, err error)
+// txMargin is how long beyond TxMaxAge a transaction stays noted as used: the store
+// forgets by its own clock.
+const txMargin = time.Hour
 
 // FinishTx is what the original's callback checks before it redeems a code: the
 // transaction cookie, that it was begun with this provider, and that state is its own,
-// compared in constant time. Beyond the original, spend makes it single-use; it is
-// asked last, and without one nothing is finished. Errors are ErrTxMissing, ErrTxExpired, ErrTxInvalid, ErrTxUsed and
-// ErrUnavailable; answer with the cookie cleared, whatever comes out.
+// compared in constant time. Beyond the original it is single-use: used notes it, asked
+// last. Errors are ErrTxMissing, ErrTxExpired, ErrTxInvalid, ErrTxMalformed,
+// ErrTxProvider, ErrTxState, ErrTxUsed and ErrUnavailable. Answer with the cookie
+// cleared, unless it is the last: then the same callback may come again.
 //
 // Verify the ID token's nonce against Tx.Nonce, and refuse one without.
-func (c *Codec) FinishTx(ctx context.Context, cookie, provider, state string, spend Spend) (Tx, error) {
+func (c *Codec) FinishTx(ctx context.Context, cookie, provider, state string, used latchkey.Spender) (Tx, error) {
 	if cookie == "" {
 		return Tx{}, ErrTxMissing
 	}
-	tx, err := c.DecodeTx(cookie)
-	if err != nil {
-		if c.txExpired(cookie) {
-			return Tx{}, ErrTxExpired
-		}
-		return Tx{}, ErrTxInvalid
-	}
-	same := subtle.ConstantTimeCompare([]byte(tx.State), []byte(state)) & subtle.ConstantTimeCompare([]byte(tx.Provider), []byte(provider))
-	if same != 1 || state == "" {
-		return Tx{}, ErrTxInvalid
-	}
-	if spend == nil {
-		return Tx{}, ErrUnavailable
-	}
-	key := sha256.Sum256([]byte(TxSalt + "|" + tx.State))
-	first, err := spend(ctx, key, c.config.Now().Add(TxMaxAge+time.Minute))
+	payload, _, err := c.tx.Loads(cookie, TxMaxAge)
 	switch {
+	case errors.Is(err, itsdangerous.ErrSignatureExpired):
+		return Tx{}, ErrTxExpired
 	case err != nil:
+		return Tx{}, ErrTxInvalid
+	}
+	o, _ := payload.(pyjson.Object)
+	tx, ok := parseTx(o)
+	switch {
+	case !ok || tx.State == "":
+		return Tx{}, ErrTxMalformed
+	case tx.Provider != provider:
+		return Tx{}, ErrTxProvider
+	case subtle.ConstantTimeCompare([]byte(tx.State), []byte(state)) != 1:
+		return Tx{}, ErrTxState
+	case used == nil:
 		return Tx{}, ErrUnavailable
-	case !first:
+	}
+	key := sha256.Sum256([]byte(TxSalt + "\x00" + tx.State))
+	switch latchkey.CodeOf(used.Spend(ctx, key, c.config.Now().Add(TxMaxAge+txMargin))) {
+	case "":
+		return tx, nil
+	case latchkey.CodeConflict:
 		return Tx{}, ErrTxUsed
 	}
-	return tx, nil
-}
-
-// txExpired reports whether a cookie was a transaction once.
-func (c *Codec) txExpired(cookie string) bool {
-	_, _, err := c.tx.Loads(cookie, TxMaxAge)
-	return errors.Is(err, itsdangerous.ErrSignatureExpired)
+	return Tx{}, ErrUnavailable
 }
