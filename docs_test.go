@@ -3,6 +3,7 @@ package latchkey_test
 import (
 	"context"
 	"go/ast"
+	"io/fs"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -34,7 +35,13 @@ func readPage(t *testing.T, path string) string {
 
 func allPages(t *testing.T) []string {
 	t.Helper()
-	pages, err := filepath.Glob("docs/*.md")
+	var pages []string
+	err := filepath.WalkDir("docs", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && strings.HasSuffix(path, ".md") {
+			pages = append(pages, filepath.ToSlash(path))
+		}
+		return err
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
