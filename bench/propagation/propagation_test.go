@@ -144,14 +144,15 @@ func show(b *testing.B, name string, list []sample, rate float64) {
 		asked[i], answered[i] = s.asked, s.answered
 	}
 	us := func(v []time.Duration, q float64) float64 { return float64(paired.Quantile(v, q).Nanoseconds()) / 1e3 }
+	ms := func(v []time.Duration, q float64) float64 { return us(v, q) / 1e3 }
 	b.Run(name, func(b *testing.B) {
 		b.ReportMetric(float64(len(list)), "samples")
 		b.ReportMetric(float64(paired.Quantile(asked, 0.5).Nanoseconds()), "ns/op")
-		b.ReportMetric(us(asked, 0.5), "p50-us")
-		b.ReportMetric(us(asked, 0.99), "p99-us")
-		b.ReportMetric(us(asked, 1), "max-us")
-		b.ReportMetric(us(answered, 0.5), "from-answer-p50-us")
-		b.ReportMetric(us(answered, 0.99), "from-answer-p99-us")
+		b.ReportMetric(ms(asked, 0.5), "p50-ms")
+		b.ReportMetric(ms(asked, 0.99), "p99-ms")
+		b.ReportMetric(ms(asked, 1), "max-ms")
+		b.ReportMetric(ms(answered, 0.5), "from-answer-p50-ms")
+		b.ReportMetric(ms(answered, 0.99), "from-answer-p99-ms")
 		if rate > 0 {
 			b.ReportMetric(rate, "reads/s")
 		}

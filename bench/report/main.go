@@ -62,45 +62,6 @@ func (r results) median(name, unit string) (float64, bool) {
 	return v[len(v)/2], true
 }
 
-// row is one promised figure: over/under in a unit (or over alone), against a bound.
-type row struct {
-	what        string
-	over, under string
-	unit        string
-	bound       float64
-	least       bool // the bound is the least, not the most
-	show        string
-}
-
-var rows = []row{
-	{"near-cache hit, subject, no context copy: times faster than scs memstore", "Hot/scs_memstore", "Hot/latchkey_subject", "ns/op", 60, true, "%.0f×"},
-	{"the same through the middleware's context", "Hot/scs_memstore", "Hot/latchkey_subject_context", "ns/op", 35, true, "%.0f×"},
-	{"one of six data values: times faster than scs memstore", "Hot/scs_memstore", "Hot/latchkey_value", "ns/op", 25, true, "%.0f×"},
-	{"near-cache hit: times faster than gorilla CookieStore", "Hot/gorilla_cookiestore", "Hot/latchkey_subject", "ns/op", 0, true, "%.0f×"},
-	{"allocations of a hit, no context copy", "Hot/latchkey_subject", "", "allocs/op", 0, false, "%.0f"},
-	{"allocations of a hit through the context", "Hot/latchkey_subject_context", "", "allocs/op", 2, false, "%.0f"},
-	{"full collection with a million cached sessions, ms", "Million/collect", "", "ms/GC", 3, false, "%.2f"},
-	{"memory per cached session beyond its strings, bytes", "Million/collect", "", "B/session-strings", 200, false, "%.0f"},
-	{"durable create, 64 callers, a million rows: times the disk's fsync rate", "SQLiteCreate/grouped", "", "x-fsync", 2, true, "%.2f×"},
-	{"durable create: times one transaction each", "SQLiteCreate/grouped", "", "x-alone", 3.5, true, "%.2f×"},
-	{"csrf check of a same-origin POST, ns", "CSRF/latchkey", "", "ns/op", 100, false, "%.0f"},
-	{"the same: allocations", "CSRF/latchkey", "", "allocs/op", 0, false, "%.0f"},
-	{"the same: times faster than gorilla/csrf", "CSRF/gorilla_csrf", "CSRF/latchkey", "ns/op", 20, true, "%.0f×"},
-	{"the same: times faster than nosurf", "CSRF/nosurf", "CSRF/latchkey", "ns/op", 0, true, "%.0f×"},
-	{"token of a stored session (itsdangerous): times faster than Python's loads", "SessionID/python", "", "x-latchkey", 10, true, "%.1f×"},
-	{"compressed identity (reflow), decoded, dates judged: times faster than Python", "Identity/password/python", "", "x-latchkey", 3, true, "%.1f×"},
-	{"the same, the format alone: times faster than Python's loads", "Identity/password/python_dict", "", "x-latchkey_loads", 3, true, "%.1f×"},
-	{"a longer identity, decoded: times faster than Python", "Identity/oidc/python", "", "x-latchkey", 0, true, "%.1f×"},
-	{"stateless check: times faster than gorilla CookieStore, signed and encrypted", "Stateless/gorilla_cookiestore", "", "x-latchkey", 30, true, "%.0f×"},
-	{"the same: times faster than Python's loads of the same identity", "Stateless/python", "", "x-latchkey", 25, true, "%.0f×"},
-	{"the same: allocations", "Stateless/latchkey", "", "allocs/op", 4, false, "%.0f"},
-	{"the same through the middleware's context: allocations", "Stateless/latchkey_context", "", "allocs/op", 4, false, "%.0f"},
-	{"upstream cache hit in the process, ns", "Upstream/process", "", "ns/op", 300, false, "%.0f"},
-	{"the same: times faster than redis-py GET and GET", "Upstream/python", "", "x-process", 300, true, "%.0f×"},
-	{"upstream cache hit in Redis: commands sent (redis-py sends 2)", "Upstream/trips_native", "", "commands/op", 1, false, "%.0f"},
-	{"SQLite lookup on a miss: times the bare prepared statement", "SQLiteGet/latchkey", "SQLiteGet/bare", "ns/op", 1.3, false, "%.2f×"},
-}
-
 func main() {
 	r := make(results)
 	for _, path := range os.Args[1:] {
@@ -109,31 +70,42 @@ func main() {
 			os.Exit(1)
 		}
 	}
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 1, ' ', 0)
-	fmt.Fprintln(w, "| figure\t| asked\t| measured\t|")
-	fmt.Fprintln(w, "|---\t|---\t|---\t|")
-	for _, row := range rows {
-		measured, ok := r.median(row.over, row.unit)
-		if ok && row.under != "" {
-			var under float64
-			under, ok = r.median(row.under, row.unit)
-			measured /= under
+	for _, t := range tables {
+		fmt.Printf("### %s\n\n", t.title)
+		w := tabwriter.NewWriter(os.Stdout, 0, 0, 1, ' ', 0)
+		fmt.Fprintln(w, "| figure\t| asked\t| measured\t|")
+		fmt.Fprintln(w, "|---\t|---\t|---\t|")
+		for _, row := range t.rows {
+			asked, measured := row.texts(r)
+			fmt.Fprintf(w, "| %s\t| %s\t| %s\t|\n", row.what, asked, measured)
 		}
-		text := "not run"
-		if ok {
-			text = fmt.Sprintf(row.show, measured)
-			if row.least && measured < row.bound || !row.least && measured > row.bound {
-				text += " (missed)"
-			}
-		}
-		asked := "at most " + fmt.Sprintf(row.show, row.bound)
-		if row.least {
-			asked = "at least " + fmt.Sprintf(row.show, row.bound)
-			if row.bound == 0 {
-				asked = "–"
-			}
-		}
-		fmt.Fprintf(w, "| %s\t| %s\t| %s\t|\n", row.what, asked, text)
+		w.Flush()
+		fmt.Println()
 	}
-	w.Flush()
+}
+
+// texts are what was asked for and what was measured.
+func (row row) texts(r results) (asked, measured string) {
+	v, ok := r.median(row.over, row.unit)
+	if ok && row.under != "" {
+		var under float64
+		under, ok = r.median(row.under, row.unit)
+		v /= under
+	}
+	measured = "not run"
+	if ok {
+		measured = fmt.Sprintf(row.show, v)
+		if row.least && v < row.bound || !row.least && v > row.bound {
+			measured += " (missed)"
+		}
+	}
+	switch {
+	case !row.least:
+		asked = "at most " + fmt.Sprintf(row.show, row.bound)
+	case row.bound == 0:
+		asked = "–"
+	default:
+		asked = "at least " + fmt.Sprintf(row.show, row.bound)
+	}
+	return asked, measured
 }

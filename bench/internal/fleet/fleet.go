@@ -14,9 +14,11 @@ import (
 	"time"
 
 	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/internal/servers"
 	"github.com/latchkey-go/latchkey/keyring"
 	"github.com/latchkey-go/latchkey/nearcache"
 	"github.com/latchkey-go/latchkey/store/memory"
+	"github.com/latchkey-go/latchkey/store/mysql"
 	"github.com/latchkey-go/latchkey/store/sqlite"
 )
 
@@ -35,6 +37,7 @@ func Kinds() []Kind {
 	return []Kind{
 		{"memory", 1, startMemory},
 		{"sqlite", 2, startSQLite},
+		{"mariadb", 2, startMariaDB},
 	}
 }
 
@@ -56,6 +59,20 @@ func startSQLite(tb testing.TB) (func() (latchkey.Store, error), string) {
 	path := filepath.Join(Dir(tb), "latchkey.db")
 	return func() (latchkey.Store, error) { return sqlite.Open(sqlite.Config{Path: path}) }, ""
 }
+
+// startMariaDB starts a server that holds a million sessions in memory, and flushes
+// each commit as it must.
+func startMariaDB(tb testing.TB) (func() (latchkey.Store, error), string) {
+	s := servers.StartMariaDB(tb, "--innodb-buffer-pool-size=1G", "--innodb-log-file-size=512M")
+	return func() (latchkey.Store, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		return mysql.Open(ctx, mysql.Config{URL: s.URL})
+	}, s.URL
+}
+
+// patience is how long a store may take to open, and its feed to come.
+const patience = 30 * time.Second
 
 // Dir returns a folder for files: below LATCHKEY_BENCH_DIR when that is set, which
 // should be on the disk in question.
@@ -144,7 +161,7 @@ func (f *Fleet) Node(s Setting) *Node {
 		_ = store.Close()
 	})
 	for began := time.Now(); s.Cache && n.Cache.Stats().LeaseAge < 0; runtime.Gosched() {
-		if time.Since(began) > 30*time.Second {
+		if time.Since(began) > patience {
 			f.tb.Fatal(f.Kind.Name, ": the feed does not come")
 		}
 	}
