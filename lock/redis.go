@@ -69,15 +69,12 @@ var answers = respguard.Limits{Bulk: 1 << 20, Items: 1 << 16, Line: 4 << 10, Dep
 // what a length says and panics on an answer to nothing, in a goroutine of its own.
 // Notify needs RESP3 then, which every Redis from 6.0 on speaks. The client is the
 // caller's to close. The error is ErrUnavailable.
-func NewRedisClient(option rueidis.ClientOption) (client rueidis.Client, err error) {
-	defer func() {
-		if err != nil {
-			err = latchkey.NewError(ErrUnavailable.Code, ErrUnavailable.Message, err)
-		}
-	}()
-	defer respguard.Caught(&err)
-	respguard.Guard(&option, answers)
-	return rueidis.NewClient(option)
+func NewRedisClient(option rueidis.ClientOption) (rueidis.Client, error) {
+	client, err := respguard.NewClient(option, answers)
+	if err != nil {
+		return nil, latchkey.NewError(ErrUnavailable.Code, ErrUnavailable.Message, err)
+	}
+	return client, nil
 }
 
 // NewRedis checks the configuration and asks the server nothing yet. The error is

@@ -78,6 +78,9 @@ func NewCipher(c Config) (*Cipher, error) {
 	return &Cipher{c, block}, nil
 }
 
+// MaxValue is the longest value that is decrypted, in bytes.
+func (c *Cipher) MaxValue() int { return c.config.MaxValue }
+
 // Encrypt returns the value of text under a fresh IV. The error is ErrUnaligned, or
 // of the source of randomness.
 func (c *Cipher) Encrypt(text string) (string, error) {

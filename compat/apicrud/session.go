@@ -4,6 +4,7 @@ import (
 	"crypto/subtle"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -52,6 +53,45 @@ func (s *Session) Object() pyjson.Object {
 		o = o.Set(m.Name, m.Value)
 	}
 	return o
+}
+
+// ParseSession reads what [Session.Object] wrote: auth, exp, iss, jti and sub, each a
+// text and each there, whatever their order, and further members. The error is ErrInvalid.
+func ParseSession(content pyjson.Object) (Session, error) {
+	var s Session
+	var auth string
+	into := map[string]*string{"auth": &auth, "exp": &s.Exp, "iss": &s.Issuer, "jti": &s.Token, "sub": &s.UID}
+	for _, m := range content {
+		field, known := into[m.Name]
+		if !known {
+			s.Extra = append(s.Extra, m)
+			continue
+		}
+		text, ok := m.Value.(string)
+		if !ok {
+			return Session{}, ErrInvalid
+		}
+		*field = text
+		delete(into, m.Name) // a name stands once in what is parsed, and twice nowhere
+	}
+	if len(into) > 0 {
+		return Session{}, ErrInvalid
+	}
+	if auth != "" {
+		s.Roles = strings.Split(auth, ":")
+	}
+	return s, nil
+}
+
+// HasRole reports whether the session has a role.
+func (s *Session) HasRole(role string) bool { return slices.Contains(s.Roles, role) }
+
+// Expires returns the time that Exp names, false when it is no number. Python hosts
+// whose time zone is not UTC write it off by their offset, so nothing is judged by it:
+// the session ends with its key in Redis.
+func (s *Session) Expires() (time.Time, bool) {
+	seconds, err := strconv.ParseInt(s.Exp, 10, 64)
+	return time.Unix(seconds, 0).UTC(), err == nil
 }
 
 // Seal returns the Redis value of a session's content.

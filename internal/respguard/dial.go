@@ -29,6 +29,14 @@ func Guard(option *rueidis.ClientOption, limits Limits) {
 	}
 }
 
+// NewClient is rueidis.NewClient with a guard on each connection. The library connects
+// at once.
+func NewClient(option rueidis.ClientOption, limits Limits) (client rueidis.Client, err error) {
+	defer Caught(&err)
+	Guard(&option, limits)
+	return rueidis.NewClient(option)
+}
+
 func dialTCP(ctx context.Context, address string, d *net.Dialer, t *tls.Config) (net.Conn, error) {
 	if t != nil {
 		return (&tls.Dialer{NetDialer: d, Config: t}).DialContext(ctx, "tcp", address)
