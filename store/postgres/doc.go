@@ -1,0 +1,2 @@
+// Package postgres keeps sessions in PostgreSQL.
+package postgres
