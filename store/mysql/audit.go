@@ -11,7 +11,7 @@ import (
 // Audit implements audit.Reader.
 func (s *Store) Audit(ctx context.Context, q audit.Query) (audit.Page, error) {
 	var page audit.Page
-	err := s.snapshot(ctx, func(ctx context.Context, c *sql.Conn) error {
+	err := s.scan(ctx, 0, func(ctx context.Context, c *sql.Conn) error {
 		page = audit.Page{Events: []audit.Event{}}
 		return trail(ctx, c, &q, &page)
 	})

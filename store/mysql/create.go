@@ -209,7 +209,7 @@ func (t *tx) patch(p *latchkey.Patch) error {
 	}
 	t.out.add("UPDATE latchkey_session SET sid_key=?, last_seen=GREATEST(last_seen,?), idle=?, expires=?, version=version+1, record=? WHERE id=?",
 		sid, num(microOf(next.LastSeenAt)), num(idleOf(&next)), num(microOf(next.ExpiresAt)), raw(latchkey.AppendRecord(nil, &next)), rawID(next.ID))
-	old.expires = microOf(next.ExpiresAt)
+	old.expires = max(old.expires, microOf(next.ExpiresAt)) // tokens of before the patch tell the former limit
 	t.noteChanged([]*row{old})
 	t.tell(next.ID)
 	if p.Event != nil {

@@ -26,12 +26,13 @@ type placed struct {
 func (s *Store) List(ctx context.Context, q latchkey.ListQuery) (latchkey.ListPage, error) {
 	var page latchkey.ListPage
 	var found []placed
-	err := s.snapshot(ctx, func(ctx context.Context, c *sql.Conn) (err error) {
+	err := s.scan(ctx, 0, func(ctx context.Context, c *sql.Conn) (err error) {
 		found = found[:0]
 		if q.Subject == "" {
 			found, err = s.list(ctx, c, &q, -1)
 			return err
 		}
+		// In this order, so that none is missed that is ended meanwhile.
 		for ended := range 2 {
 			if ended == 1 && q.State == latchkey.OnlyLive {
 				break
@@ -53,6 +54,8 @@ func (s *Store) List(ctx context.Context, q latchkey.ListQuery) (latchkey.ListPa
 		}
 		return slices.Compare(b.id[:], a.id[:])
 	})
+	// One that was ended between the two looks is in both.
+	found = slices.CompactFunc(found, func(a, b placed) bool { return a.id == b.id })
 	if size := q.PageSize(); len(found) > size {
 		found = found[:size]
 		last := found[size-1].rec

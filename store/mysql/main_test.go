@@ -20,7 +20,7 @@ import (
 var shared *servers.Server
 
 func TestMain(m *testing.M) {
-	status := servers.Main(m, func(t servers.TB) { shared = servers.StartMariaDB(t) })
+	status := servers.Main(m, func(t servers.TB) { shared = servers.StartMariaDB(t, "--max-connections=1500") })
 	if status == 0 {
 		if err := goleak.Find(goleak.IgnoreTopFunction("github.com/latchkey-go/latchkey/internal/servers.(*Server).start.func1")); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -36,14 +36,11 @@ var databases atomic.Int64
 func newURL(t testing.TB, s *servers.Server) string {
 	t.Helper()
 	name := fmt.Sprintf("latchkey_%d", databases.Add(1))
-	db := connect(t, s.URL)
-	if _, err := db.ExecContext(context.Background(), "CREATE DATABASE "+name); err != nil {
-		t.Fatal(err)
-	}
+	once(t, s.URL, "CREATE DATABASE "+name)
 	t.Cleanup(func() {
-		// The server may have gone with the test.
-		_, _ = db.ExecContext(context.Background(), "DROP DATABASE "+name)
-		db.Close()
+		if s == shared { // others go with their tests
+			once(t, s.URL, "DROP DATABASE "+name)
+		}
 	})
 	u, err := url.Parse(s.URL)
 	if err != nil {
@@ -51,6 +48,16 @@ func newURL(t testing.TB, s *servers.Server) string {
 	}
 	u.Path = "/" + name
 	return u.String()
+}
+
+// once runs statements on a connection that is closed afterwards.
+func once(t testing.TB, url, text string) {
+	t.Helper()
+	db := connect(t, url)
+	defer db.Close()
+	if _, err := db.ExecContext(context.Background(), text); err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
 }
 
 // connect is a second program's way to a database.

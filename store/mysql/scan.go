@@ -37,20 +37,6 @@ func (s *Store) scanOnce(ctx context.Context, f func(ctx context.Context, c *sql
 	return f(ctx, c)
 }
 
-// snapshot runs f in a transaction whose statements all see the same.
-func (s *Store) snapshot(ctx context.Context, f func(ctx context.Context, c *sql.Conn) error) error {
-	return s.scan(ctx, 0, func(ctx context.Context, c *sql.Conn) error {
-		var q script
-		q.add("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-		q.add("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
-		if err := ask(ctx, c, &q); err != nil {
-			return err
-		}
-		defer abandon(ctx, c)
-		return f(ctx, c)
-	})
-}
-
 // usable refuses what enter would refuse.
 func (s *Store) usable(ctx context.Context) error {
 	if err := s.enter(ctx); err != nil {

@@ -1,0 +1,358 @@
+package mysql
+
+import (
+	"context"
+	"database/sql"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/audit"
+	"github.com/latchkey-go/latchkey/internal/servers"
+)
+
+// root is the server's administrator.
+func root(t *testing.T, s *servers.Server, statements string) {
+	t.Helper()
+	once(t, "mysql://root@"+s.Addr+"/", statements)
+}
+
+// What was acknowledged before the server was killed is there when it is back, and
+// the store goes on by itself.
+func TestServerKilled(t *testing.T) {
+	server := servers.StartMariaDB(t)
+	s := mustOpen(t, Config{URL: newURL(t, server), Timeout: 5 * time.Second})
+	w := watch(t, s, 50*time.Millisecond)
+	var mu sync.Mutex
+	live, ended := make(map[latchkey.ID]bool), make(map[latchkey.ID]bool)
+	var stop atomic.Bool
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for !stop.Load() {
+				c := signIn(s, "ann")
+				id := c.Record.ID
+				if _, err := s.Create(context.Background(), c); err != nil {
+					if latchkey.CodeOf(err) != latchkey.CodeStoreUnavailable {
+						t.Error(whole(err))
+					}
+					continue
+				}
+				mu.Lock()
+				live[id] = true
+				mu.Unlock()
+				if id[15]%2 == 0 {
+					if _, err := s.Revoke(context.Background(), revocation(id)); err == nil {
+						mu.Lock()
+						ended[id] = true
+						mu.Unlock()
+					}
+				}
+			}
+		})
+	}
+	eventually(t, "some sessions", func() bool { mu.Lock(); defer mu.Unlock(); return len(ended) > 20 })
+	server.Kill(t)
+	_, err := s.Get(t.Context(), latchkey.ID{1})
+	wantUnavailable(t, err, "cannot be reached")
+	proof := w.last()
+	stop.Store(true)
+	wg.Wait()
+	server.Restart(t)
+	eventually(t, "an answer", func() bool { _, err := s.Count(t.Context()); return err == nil })
+	for id := range live {
+		if rec := get(t, s, id); ended[id] && rec.RevokedAt.IsZero() {
+			t.Error("an acknowledged revocation is lost")
+		}
+	}
+	eventually(t, "a proof", func() bool { return w.last().Mono > proof.Mono })
+	revoke(t, s, add(t, s, "bob"))
+	intact(t, s)
+}
+
+// intact checks that there is no session without its event, and no gap in the log.
+func intact(t *testing.T, s *Store) {
+	t.Helper()
+	for what, text := range map[string]string{
+		"sessions without an event":   `SELECT count(*) FROM latchkey_session WHERE id NOT IN (SELECT session FROM latchkey_audit WHERE session IS NOT NULL)`,
+		"events without a session":    `SELECT count(*) FROM latchkey_audit WHERE session NOT IN (SELECT id FROM latchkey_session)`,
+		"gaps in the log":             `SELECT max(seq)-min(seq)+1-count(*) FROM latchkey_change`,
+		"gaps in the trail":           `SELECT max(seq)-count(*) FROM latchkey_audit`,
+		"positions beyond the log":    `SELECT change_seq-(SELECT max(seq) FROM latchkey_change) FROM latchkey_counter`,
+		"revocations that are halves": `SELECT count(*) FROM latchkey_session WHERE (revoked_at IS NULL)=ended`,
+	} {
+		var n int
+		if err := s.scans.QueryRow(text).Scan(&n); err != nil || n != 0 {
+			t.Errorf("%d %s (%v)", n, what, err)
+		}
+	}
+}
+
+// through opens a store whose connections lead through a proxy.
+func through(t *testing.T, cfg Config) (*Store, *servers.Proxy) {
+	t.Helper()
+	proxy := servers.StartProxy(t, shared.Addr)
+	u, err := url.Parse(cfg.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Host = proxy.Addr
+	cfg.URL = u.String()
+	return mustOpen(t, cfg), proxy
+}
+
+// While the connection is cut nothing is known, and nothing is proven; when it is
+// mended the store goes on, and followers learn of what they missed.
+func TestConnectionCut(t *testing.T) {
+	url := newURL(t, shared)
+	s, proxy := through(t, Config{URL: url, Timeout: 2 * time.Second})
+	there := mustOpen(t, Config{URL: url})
+	id := add(t, s, "ann")
+	w := watch(t, s, 20*time.Millisecond)
+	proxy.Cut()
+	for name, call := range map[string]func() error{
+		"get":    func() error { _, err := s.Get(t.Context(), id); return err },
+		"create": func() error { _, err := s.Create(t.Context(), signIn(s, "bob")); return err },
+		"revoke": func() error { _, err := s.Revoke(t.Context(), revocation(id)); return err },
+		"list":   func() error { _, err := s.List(t.Context(), latchkey.ListQuery{}); return err },
+		"audit":  func() error { _, err := s.Audit(t.Context(), audit.Query{}); return err },
+		"spend":  func() error { return s.Spend(t.Context(), [32]byte{1}, s.now().Add(time.Minute)) },
+	} {
+		if err := call(); latchkey.CodeOf(err) != latchkey.CodeStoreUnavailable {
+			t.Errorf("%s: %v, want unavailable", name, err)
+		}
+	}
+	revoke(t, there, id) // by another node meanwhile
+	if w.saw(id) {
+		t.Fatal("told through a connection that is cut")
+	}
+	before := w.last()
+	proxy.Resume()
+	if get(t, s, id).RevokedAt.IsZero() {
+		t.Error("the revocation is not seen at once")
+	}
+	eventually(t, "what was missed", func() bool { return w.saw(id) })
+	eventually(t, "a proof", func() bool { return w.last().Mono > before.Mono })
+}
+
+// A network that swallows packets keeps a caller no longer than the timeout, and a
+// follower gets no proof from before.
+func TestConnectionStalled(t *testing.T) {
+	s, proxy := through(t, Config{URL: newURL(t, shared), Timeout: 400 * time.Millisecond})
+	id := add(t, s, "ann")
+	w := watch(t, s, 20*time.Millisecond)
+	proxy.Stall()
+	stalled := latchkey.SystemClock().Now()
+	for name, call := range map[string]func() error{
+		"get":    func() error { _, err := s.Get(t.Context(), id); return err },
+		"revoke": func() error { _, err := s.Revoke(t.Context(), revocation(id)); return err },
+	} {
+		start := time.Now()
+		if err := call(); latchkey.CodeOf(err) != latchkey.CodeStoreUnavailable {
+			t.Errorf("%s: %v, want unavailable", name, err)
+		}
+		if d := time.Since(start); d > 5*time.Second {
+			t.Errorf("%s took %v", name, d)
+		}
+	}
+	if w.last().Mono > stalled.Mono {
+		t.Error("a proof came through a stalled connection")
+	}
+	proxy.Resume()
+	eventually(t, "an answer", func() bool { _, err := s.Get(t.Context(), id); return err == nil })
+	w.proven(t)
+}
+
+// A change whose answer is lost is unavailable, followers are told in any case, and
+// row, event and log entry are all there or none.
+func TestCommitAnswerLost(t *testing.T) {
+	url := newURL(t, shared)
+	s, proxy := through(t, Config{URL: url, Timeout: 10 * time.Second})
+	there := mustOpen(t, Config{URL: url})
+	id := add(t, s, "ann")
+	w := watch(t, s, 20*time.Millisecond)
+
+	// The counters are held, so that the last trip of the change waits at the server.
+	c, err := there.work.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	var q script
+	q.add("START TRANSACTION")
+	q.add("SELECT id FROM latchkey_counter FOR UPDATE")
+	if err := ask(t.Context(), c, &q, func(*sql.Rows) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { _, err := s.Revoke(context.Background(), revocation(id)); done <- err }()
+	admin := connect(t, "mysql://root@"+shared.Addr+"/")
+	eventually(t, "the change to wait", func() bool {
+		var n int
+		err := admin.QueryRow("SELECT count(*) FROM information_schema.innodb_lock_waits").Scan(&n)
+		return err == nil && n > 0
+	})
+	proxy.Cut()
+	wantUnavailable(t, <-done, "not confirmed")
+	eventually(t, "the follower to be told", func() bool { return w.saw(id) })
+	if _, err := c.ExecContext(t.Context(), "ROLLBACK"); err != nil {
+		t.Fatal(err)
+	}
+	proxy.Resume()
+	// The server ends what the lost connection left, one way or the other.
+	revoke(t, there, id)
+	if get(t, s, id).RevokedAt.IsZero() {
+		t.Error("still live")
+	}
+	events, err := there.Audit(t.Context(), audit.Query{Session: id.String()})
+	if err != nil || len(events.Events) != 2 {
+		t.Errorf("%d events, %v; want the creation and one revocation", len(events.Events), err)
+	}
+	intact(t, there)
+}
+
+// Transactions that wait for each other in a circle are begun anew, unseen.
+func TestDeadlock(t *testing.T) {
+	url := newURL(t, shared)
+	a, b := mustOpen(t, Config{URL: url}), mustOpen(t, Config{URL: url})
+	ids := []latchkey.ID{add(t, a, "ann"), add(t, a, "ann")}
+	var attempts atomic.Int32
+	var wg sync.WaitGroup
+	first := make(chan struct{}, 2)
+	for n, s := range []*Store{a, b} {
+		order := slices.Clone(ids)
+		if n == 1 {
+			slices.Reverse(order)
+		}
+		wg.Go(func() {
+			_, err := change(context.Background(), s, func(tx *tx) (struct{}, error) {
+				once := attempts.Add(1) <= 2
+				if _, err := tx.one(order[0]); err != nil {
+					return struct{}{}, err
+				}
+				if once { // until the other has its first lock, too
+					first <- struct{}{}
+					for len(first) < 2 && tx.ctx.Err() == nil {
+						time.Sleep(time.Millisecond)
+					}
+				}
+				tx.out.add("UPDATE latchkey_session SET version=version+1 WHERE id=?", rawID(order[1]))
+				tx.tell(order[1])
+				return struct{}{}, nil
+			})
+			if err != nil {
+				t.Error(whole(err))
+			}
+		})
+	}
+	wg.Wait()
+	if n := attempts.Load(); n != 3 {
+		t.Errorf("%d attempts, want 3: the deadlock and one more", n)
+	}
+	for _, id := range ids {
+		if v := get(t, a, id).Version; v != 2 {
+			t.Errorf("version %d, want 2: each change once", v)
+		}
+	}
+	intact(t, a)
+}
+
+// A client that vanished in mid-change keeps others waiting for a bounded time.
+func TestLockHeld(t *testing.T) {
+	dsn := newURL(t, shared)
+	s := mustOpen(t, Config{URL: dsn, Timeout: 300 * time.Millisecond})
+	id := add(t, s, "ann")
+	other, err := connect(t, dsn).Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if _, err := other.ExecContext(t.Context(), "BEGIN; UPDATE latchkey_session SET version=version"); err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.Revoke(t.Context(), revocation(id))
+	wantUnavailable(t, err, "deadline")
+	if _, err := other.ExecContext(t.Context(), "ROLLBACK"); err != nil {
+		t.Fatal(err)
+	}
+	revoke(t, s, id)
+}
+
+// A primary that becomes a replica proves nothing any more, and is not read.
+func TestBecomesReadOnly(t *testing.T) {
+	server := servers.StartMariaDB(t)
+	dsn := newURL(t, server)
+	s := mustOpen(t, Config{URL: dsn})
+	id := add(t, s, "ann")
+	w := watch(t, s, 20*time.Millisecond)
+	w.proven(t)
+	root(t, server, "SET GLOBAL read_only=1")
+	_, err := s.Get(t.Context(), id)
+	wantUnavailable(t, err, "read-only")
+	_, err = s.Revoke(t.Context(), revocation(id))
+	wantUnavailable(t, err, "read-only")
+	time.Sleep(30 * time.Millisecond) // a poll that was under way
+	before := w.last()
+	time.Sleep(100 * time.Millisecond)
+	if w.last() != before {
+		t.Error("a read-only server proved something")
+	}
+	if again, err := Open(t.Context(), Config{URL: dsn}); err == nil {
+		_ = again.Close()
+		t.Error("opened on a read-only server")
+	} else {
+		wantUnavailable(t, err, "primary")
+	}
+	root(t, server, "SET GLOBAL read_only=0")
+	revoke(t, s, id)
+	w.proven(t)
+	eventually(t, "the revocation", func() bool { return w.saw(id) })
+}
+
+// A server that does not keep what it acknowledges is refused unless that is meant.
+func TestWeakServer(t *testing.T) {
+	server := servers.StartMariaDB(t, "--innodb-flush-log-at-trx-commit=2", "--log-bin", "--server-id=1", "--binlog-format=STATEMENT")
+	dsn := newURL(t, server)
+	_, err := Open(t.Context(), Config{URL: dsn})
+	wantUnavailable(t, err, "allow-weak-flush=1")
+	_, err = Open(t.Context(), Config{URL: dsn + "?allow-weak-flush=1"})
+	wantUnavailable(t, err, "binlog_format")
+	root(t, server, "SET GLOBAL binlog_format='MIXED'")
+	s := mustOpen(t, Config{URL: dsn + "?allow-weak-flush=1"})
+	if got := strings.Join(s.Warnings(), "; "); !strings.Contains(got, "innodb_flush_log") || !strings.Contains(got, "sync_binlog") {
+		t.Errorf("warnings: %q", got)
+	}
+	revoke(t, s, add(t, s, "ann")) // with a binary log
+	root(t, server, "SET GLOBAL innodb_flush_log_at_trx_commit=1; SET GLOBAL sync_binlog=1")
+	strict := mustOpen(t, Config{URL: dsn})
+	if got := strict.Warnings(); len(got) != 0 {
+		t.Errorf("warnings: %q", got)
+	}
+}
+
+// A server without room answers unavailable, and the store goes on when there is some.
+func TestTooManyConnections(t *testing.T) {
+	server := servers.StartMariaDB(t, "--max-connections=10")
+	s := mustOpen(t, Config{URL: newURL(t, server), Timeout: 2 * time.Second})
+	var held []*sql.Conn
+	db := connect(t, server.URL)
+	for range 12 {
+		c, err := db.Conn(t.Context())
+		if err != nil {
+			break
+		}
+		held = append(held, c)
+	}
+	_, err := s.Create(t.Context(), signIn(s, "ann"))
+	wantUnavailable(t, err, "too many connections")
+	for _, c := range held {
+		_ = c.Close()
+	}
+	db.Close()
+	eventually(t, "a connection", func() bool { _, err := s.Create(t.Context(), signIn(s, "ann")); return err == nil })
+}
