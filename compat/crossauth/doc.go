@@ -17,8 +17,10 @@
 // [SessionCookie] is its sessions, over a [KeyStorage]: [KeyTable], the table Key in
 // SQLite or PostgreSQL beside the original, or [MemoryKeys]. The time zone of the
 // table's times, which name none, is KeyTableConfig.Location: UTC, or that of the
-// original's hosts. [SessionOptions], [CSRFOptions] and [KeyStorageOptions] read the
-// environment by the original's names.
+// original's hosts. [Adapter] is its web adapter: the CSRF pair, bound to the session,
+// and the session of each request, sign-in and sign-out. [APIKeys] and [EmailTokens]
+// are its other keys. [SessionOptions], [CSRFOptions], [KeyStorageOptions],
+// [APIKeyOptions] and [PasswordOptionsFrom] read the environment by its names.
 //
 // crossauthjs writes signatures in base64, so its tokens are not these.
 package crossauth

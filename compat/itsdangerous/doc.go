@@ -7,6 +7,8 @@
 //	timestamp = base64url(Unix seconds, big-endian, no leading zero bytes)
 //	signature = base64url(HMAC(digest, derived key, everything before it))
 //
+// Compressed payloads are zlib's own bytes, for JSON of up to 16,382 of them.
+//
 // A token is signed, not encrypted: whoever holds it can read it. It has no ID and
 // cannot be revoked before its age runs out.
 //

@@ -4,12 +4,11 @@ import (
 	"bytes"
 	"compress/zlib"
 	"errors"
-	"io"
-	"math/bits"
 	"slices"
 	"strings"
 	"sync"
 
+	"github.com/latchkey-go/latchkey/compat/internal/deflate"
 	"github.com/latchkey-go/latchkey/compat/internal/inflate"
 	"github.com/latchkey-go/latchkey/compat/internal/py"
 )
@@ -20,7 +19,7 @@ type buffers struct{ deflaters, inflaters sync.Pool }
 
 func newBuffers() *buffers {
 	b := new(buffers)
-	b.deflaters.New = func() any { return &deflater{w: zlib.NewWriter(io.Discard)} }
+	b.deflaters.New = func() any { return new(deflater) }
 	b.inflaters.New = func() any { return new(inflater) }
 	return b
 }
@@ -32,47 +31,37 @@ func (b *buffers) append(dst, doc []byte) []byte {
 	if len(doc) > 12 {
 		d := b.deflaters.Get().(*deflater)
 		defer b.deflaters.Put(d)
-		d.out.Reset()
-		d.w.Reset(&d.out)
-		d.w.Write(doc)
-		if d.w.Close() == nil {
-			if stream := trim(d.out.Bytes(), len(doc)); len(stream) < len(doc)-1 {
-				return py.RawURL.AppendEncode(append(dst, '.'), stream)
-			}
+		if stream, ok := d.compress(doc); ok && len(stream) < len(doc)-1 {
+			return py.RawURL.AppendEncode(append(dst, '.'), stream)
 		}
 	}
 	return py.RawURL.AppendEncode(dst, doc)
 }
 
-// oneBlock is the longest text that compress/flate is sure to put into one block.
-const oneBlock = 1<<14 - 1
-
-// trim makes the only block of a stream its last one. compress/flate ends with an
-// empty stored block instead, five bytes on which the original's rule often hangs.
-func trim(stream []byte, length int) []byte {
-	const header, tail = 2, 8 // of zlib before; an empty block's lengths and Adler-32 behind
-	end := len(stream) - tail
-	if length > oneBlock || end < header+2 || stream[header]&6 == 0 || string(stream[end:end+4]) != "\x00\x00\xff\xff" {
-		return stream
-	}
-	// Before its lengths the empty block has a 1 (it is the last) and two 0 (it is
-	// stored), and 0 up to the end of a byte. So the highest bit that is set there is
-	// that 1, and what is below it belongs to the block that stays.
-	if stream[end-1] == 0 { // the 1 is one of the two highest bits of the byte before
-		end--
-	}
-	if last := &stream[end-1]; *last == 1 { // nothing is below it
-		end--
-	} else if *last != 0 {
-		*last &^= 1 << (bits.Len8(*last) - 1)
-	}
-	stream[header] |= 1
-	return append(stream[:end], stream[len(stream)-4:]...)
+// deflater is the working space of a compressor.
+type deflater struct {
+	short  deflate.Writer // to the bytes that Python writes
+	stream []byte
+	long   bytes.Buffer
+	writer *zlib.Writer // nil before the first text that is too long for the other
 }
 
-type deflater struct {
-	out bytes.Buffer
-	w   *zlib.Writer
+// compress returns the stream of a text, good until the next call.
+func (d *deflater) compress(text []byte) ([]byte, bool) {
+	var ok bool
+	if d.stream, ok = d.short.Append(d.stream[:0], text); ok {
+		return d.stream, true
+	}
+	d.long = bytes.Buffer{} // kept, it would be as long as the longest text ever
+	if d.writer == nil {
+		d.writer = zlib.NewWriter(&d.long)
+	} else {
+		d.writer.Reset(&d.long)
+	}
+	if _, err := d.writer.Write(text); err != nil || d.writer.Close() != nil {
+		return nil, false
+	}
+	return d.long.Bytes(), true
 }
 
 // read appends to dst what the payload of a token holds, at most c.MaxExpanded bytes

@@ -177,7 +177,7 @@ func TestItsdangerousBothWays(t *testing.T) {
 		theirs, ours, made, docs = append(theirs, write), append(ours, read), append(made, tok), append(docs, doc)
 	}
 	wrote, read := originals(t, theirs), originals(t, ours)
-	compressed, edges := 0, 0
+	compressed, same := 0, 0
 	for i, doc := range docs {
 		if want := asDefault(t, doc); wrote[i].Error != "" || read[i].Error != "" || read[i].Value != want {
 			t.Fatalf("%v: there %+v, want %s", ours[i], read[i], want)
@@ -189,22 +189,17 @@ func TestItsdangerousBothWays(t *testing.T) {
 		switch {
 		case strings.HasPrefix(wrote[i].Value, "."):
 			compressed++
-		case onTheEdge(wrote[i].Value, ours[i]["token"].(string)):
-			edges++
+			if wrote[i].Value == ours[i]["token"] {
+				same++
+			}
 		case wrote[i].Value != ours[i]["token"]:
 			t.Fatalf("%v: ours %s, theirs %s", theirs[i], ours[i]["token"], wrote[i].Value)
 		}
 	}
-	if compressed < 10 || compressed > 200 || edges > 3 {
-		t.Errorf("%d of the tokens are compressed, %d more here only", compressed, edges)
+	// All are, or none where Python's zlib is a fork with streams of its own.
+	if compressed < 10 || compressed > 200 || same != compressed && same != 0 {
+		t.Errorf("%d of the tokens are compressed, %d to the same bytes", compressed, same)
 	}
-}
-
-// onTheEdge reports whether a token is compressed here only, and hardly shorter by it:
-// another compressor needs a byte or two more or less.
-func onTheEdge(theirs, ours string) bool {
-	saved := len(theirs) - len(ours)
-	return strings.HasPrefix(ours, ".") && saved >= 0 && saved < 8
 }
 
 // asDefault is json.dumps(json.loads(doc)), remade.
