@@ -175,13 +175,11 @@ func (c *Cache) readPages(ctx context.Context, into *idSet) (generation uint64, 
 	var after latchkey.ID
 	for first := true; ; first = false {
 		page, err := c.changedPage(ctx, after)
-		switch {
-		case err != nil:
+		if err != nil {
 			return 0, err
-		case first:
-			generation = page.Generation
-		case page.Generation != generation:
-			return 0, errMoved
+		}
+		if first {
+			generation = page.Generation // the feed tells when it is raised meanwhile
 		}
 		if err := c.changes.fill(into, page.IDs); err != nil || page.Next.IsZero() {
 			return generation, err

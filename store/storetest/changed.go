@@ -270,7 +270,7 @@ func changedLimit(e *env) {
 // Tokens of before and after a patch each end at the limit that they were made
 // with: the entry stands until the latest one.
 func changedLimitMoves(e *env) {
-	earlier, later, again := e.addSealed(ann), e.addSealed(ann), e.addSealed(ann)
+	earlier, later, again, patched := e.addSealed(ann), e.addSealed(ann), e.addSealed(ann), e.addSealed(ann)
 	move := func(id latchkey.ID, by time.Duration) {
 		e.t.Helper()
 		if err := e.patch(id, func(r *latchkey.Record) { r.ExpiresAt, r.Idle = e.now().Add(by), 0 }); err != nil {
@@ -281,15 +281,17 @@ func changedLimitMoves(e *env) {
 	move(later, 2*lifetime)
 	move(again, 2*lifetime)
 	move(again, time.Hour)
+	move(patched, 2*lifetime)
 	e.clock.Advance(2 * time.Hour)
-	e.wantChanged(earlier, later, again)
+	e.wantChanged(earlier, later, again, patched)
 	e.purge(latchkey.Purge{EndedBefore: e.now()})
 	e.revoke(latchkey.Revocation{ID: later})
 	e.purge(latchkey.Purge{EndedBefore: e.now().Add(time.Hour)})
 	e.wantGone(true, earlier, later, again)
-	e.wantChanged(earlier, later, again)
+	e.wantGone(false, patched)
+	e.wantChanged(earlier, later, again, patched)
 	e.clock.Advance(lifetime - time.Hour)
-	e.wantChanged(later, again)
+	e.wantChanged(later, again, patched)
 	e.clock.Advance(lifetime)
 	e.wantChanged()
 }
