@@ -80,8 +80,8 @@ func TestContextOfHolder(t *testing.T) {
 func TestRenewal(t *testing.T) {
 	eachBackend(t, func(t *testing.T, kind, addr string) {
 		a, b := mustOpen(t, kind, addr, options{}), mustOpen(t, kind, addr, options{})
-		l := mustAcquire(t, a, t.Name(), lock.Options{TTL: 600 * time.Millisecond})
-		_, err := b.Acquire(t.Context(), t.Name(), lock.Options{Wait: 2 * time.Second})
+		l := mustAcquire(t, a, t.Name(), lock.Options{TTL: 2 * time.Second, Wait: time.Minute})
+		_, err := b.Acquire(t.Context(), t.Name(), lock.Options{Wait: 4 * time.Second})
 		wantErr(t, err, lock.ErrTimeout)
 		isNil(t, l.Err())
 		isNil(t, l.Release(t.Context()))
@@ -96,11 +96,11 @@ func TestMaxHold(t *testing.T) {
 			ttl, maxHold, least time.Duration
 		}{
 			{"unrenewed", 400 * time.Millisecond, 400 * time.Millisecond, 380 * time.Millisecond},
-			{"renewed", 600 * time.Millisecond, 1500 * time.Millisecond, 900 * time.Millisecond},
+			{"renewed", 2 * time.Second, 5 * time.Second, 3 * time.Second},
 		} {
 			t.Run(c.name, func(t *testing.T) {
 				begin := time.Now()
-				l := mustAcquire(t, a, t.Name(), lock.Options{TTL: c.ttl, MaxHold: c.maxHold})
+				l := mustAcquire(t, a, t.Name(), lock.Options{TTL: c.ttl, MaxHold: c.maxHold, Wait: time.Minute})
 				next := mustAcquire(t, b, t.Name(), lock.Options{Wait: time.Minute})
 				if held := time.Since(begin); held < c.least {
 					t.Errorf("held for %v only", held)
