@@ -35,7 +35,7 @@ var alone = []string{"keyring", "audit"}
 var withDependencies = []string{"cmd", "server", "store/storetest", "store", "upstream", "lock", "compat/apicrud/sessionmanager", "compat/internal/databasetest", "internal"}
 
 // testRooms are packages that are test code although their files are not named so.
-var testRooms = []string{"store/storetest", "server/internal/pagetest", "server/internal/htmlcheck", "compat/internal/vectortest", "compat/internal/databasetest", "internal/servers"}
+var testRooms = []string{"store/storetest", "server/internal/pagetest", "server/internal/htmlcheck", "compat/internal/vectortest", "compat/internal/databasetest", "internal/servers", "internal/histories"}
 
 // sourceFile is one parsed Go file.
 type sourceFile struct {

@@ -1,0 +1,18 @@
+// Package histories puts a store, its feed and the near caches of several nodes
+// under load and faults at once, writes down what every caller was told and when,
+// and has [porcupine] look for an order of events that explains all of it. There is
+// none if an ended session was granted later than its staleness allows, if a change
+// was lost or undone, if a replaced token still opened its session, or if an outage
+// was told as a logout.
+//
+// The model is a session: absent, live under one token with a counter in its data,
+// or ended for good. Each session is judged apart; what ends several at once is an
+// event of each. A caller that got no answer may have had its way or not, at any
+// time later. A lookup that was granted from memory may be as old as the staleness,
+// so it counts as having been asked that much earlier; a refusal may not.
+//
+// The seed of a run is printed; it decides what the callers do, though not how the
+// machine schedules them.
+//
+// [porcupine]: https://github.com/anishathalye/porcupine
+package histories

@@ -1,0 +1,270 @@
+package histories
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+
+	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/keyring"
+	"github.com/latchkey-go/latchkey/nearcache"
+)
+
+// Fault is something that goes wrong and is put right again.
+type Fault struct {
+	Name        string
+	Break, Heal func()
+}
+
+// Config describes a run. Open is required; what is zero has a default.
+type Config struct {
+	// Open opens the store once more, for one node. The run closes it.
+	Open func(t testing.TB, node int) latchkey.Store
+	// Nodes is how many there are, 3 unless set; Callers how many work at a time, 6 unless set.
+	Nodes, Callers int
+	// Staleness is that of the nodes' near caches; 0 asks the store each time.
+	Staleness time.Duration
+	// Stateless makes sessions whose token tells of them; it needs a Staleness.
+	Stateless bool
+	// Faults strike in turn, each for FaultFor (300 ms unless set).
+	Faults   []Fault
+	FaultFor time.Duration
+	// For is how long callers work, 3 seconds unless set.
+	For time.Duration
+	// Seed decides what the callers do; 0 draws one.
+	Seed uint64
+}
+
+const (
+	callTimeout = 2 * time.Second
+	slots       = 6 // sessions in use at a time
+	identities  = 3
+	longest     = 40 // events after which a session is ended, to keep its history checkable
+	checkFor    = time.Minute
+)
+
+var counter = latchkey.NewKey[int]("count")
+
+// Run runs the callers and the faults, and fails t if no order of events explains
+// what the callers were told. When the faults are over every node must serve again.
+func Run(t *testing.T, cfg Config) {
+	t.Helper()
+	if cfg.Nodes == 0 {
+		cfg.Nodes = 3
+	}
+	if cfg.Callers == 0 {
+		cfg.Callers = 6
+	}
+	if cfg.For == 0 {
+		cfg.For = 3 * time.Second
+	}
+	if cfg.FaultFor == 0 {
+		cfg.FaultFor = 300 * time.Millisecond
+	}
+	if cfg.Seed == 0 {
+		cfg.Seed = rand.Uint64()
+	}
+	t.Logf("seed %d", cfg.Seed)
+	r := &run{cfg: cfg, began: time.Now(), sessions: make(map[int]*session)}
+	r.open(t)
+	defer r.close(t)
+
+	ctx, cancel := context.WithTimeout(context.Background(), cfg.For)
+	defer cancel()
+	var work sync.WaitGroup
+	for i := range cfg.Callers {
+		c := &caller{run: r, id: i, node: r.nodes[i%len(r.nodes)], rnd: rand.New(rand.NewPCG(cfg.Seed, uint64(i)))}
+		work.Go(func() { c.work(ctx) })
+	}
+	work.Go(func() { r.strike(ctx, t) })
+	work.Wait()
+	r.serveAgain(t)
+	r.judge(t)
+}
+
+// node is one process of the fleet.
+type node struct {
+	store   latchkey.Store
+	cache   *nearcache.Cache
+	manager *latchkey.Manager
+}
+
+// session is one that was made, and what is known of it.
+type session struct {
+	number   int
+	id       latchkey.ID
+	identity latchkey.Identity
+	events   int
+	over     bool // nobody acts on it any more
+}
+
+// event is one line of a session's history.
+type event struct {
+	session int
+	porcupine.Operation
+}
+
+type run struct {
+	cfg   Config
+	began time.Time
+	nodes []*node
+
+	mu       sync.Mutex
+	slots    [slots]held
+	sessions map[int]*session // every one
+	events   []event
+	wide     []wide
+	tokens   int
+	counts   [3]int // of outcomes
+}
+
+// held is a session in use, with the token that is thought to be current.
+type held struct {
+	*session
+	token  string
+	number int
+	tired  bool // its history is long enough
+}
+
+func (r *run) open(t testing.TB) {
+	t.Helper()
+	ring, err := keyring.Generate(time.Now().Add(-time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range r.cfg.Nodes {
+		n := &node{store: r.cfg.Open(t, i)}
+		c := latchkey.Config{Store: n.store, Keys: ring, Stateless: r.cfg.Stateless}
+		if r.cfg.Staleness > 0 {
+			if n.cache, err = nearcache.New(nearcache.Config{Store: n.store, Staleness: r.cfg.Staleness, LoadTimeout: callTimeout}); err != nil {
+				t.Fatal(err)
+			}
+			n.cache.Start()
+			c.Cache = n.cache
+		}
+		if n.manager, err = latchkey.New(c); err != nil {
+			t.Fatal(err)
+		}
+		r.nodes = append(r.nodes, n)
+	}
+}
+
+func (r *run) close(t testing.TB) {
+	for _, n := range r.nodes {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		if err := n.manager.Close(ctx); err != nil {
+			t.Errorf("manager: %v", err)
+		}
+		cancel()
+		if n.cache != nil {
+			n.cache.Stop()
+		}
+		if err := n.store.Close(); err != nil {
+			t.Errorf("store: %v", err)
+		}
+	}
+}
+
+// strike lets the faults happen, one after the other, with a pause between them.
+func (r *run) strike(ctx context.Context, t testing.TB) {
+	if len(r.cfg.Faults) == 0 {
+		return
+	}
+	pause := func(d time.Duration) bool {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		select {
+		case <-ctx.Done():
+			return false
+		case <-timer.C:
+			return true
+		}
+	}
+	for i := 0; pause(r.cfg.FaultFor); i++ {
+		f := r.cfg.Faults[i%len(r.cfg.Faults)]
+		f.Break()
+		on := pause(r.cfg.FaultFor)
+		f.Heal()
+		if !on {
+			return
+		}
+	}
+}
+
+// serveAgain checks that every node recovers without a restart.
+func (r *run) serveAgain(t testing.TB) {
+	t.Helper()
+	for i, n := range r.nodes {
+		var err error
+		for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+			ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+			var issued latchkey.Issued
+			if issued, err = n.manager.Issue(ctx, latchkey.SignIn{Subject: "after"}); err == nil {
+				_, err = n.manager.Lookup(ctx, latchkey.Lookup{Token: issued.Token})
+			}
+			cancel()
+			if err == nil {
+				break
+			}
+		}
+		if err != nil {
+			t.Errorf("node %d serves no more: %v", i, err)
+		}
+	}
+}
+
+// judge checks each session's history.
+func (r *run) judge(t *testing.T) {
+	t.Helper()
+	end := r.at()
+	histories := make(map[int][]porcupine.Operation)
+	for _, e := range r.events {
+		op := e.Operation
+		if op.Output.(output).outcome == unknown {
+			op.Return = end // it may yet happen
+		}
+		histories[e.session] = append(histories[e.session], op)
+	}
+	t.Logf("%d sessions, %d events: %d done, %d refused, %d unknown", len(histories), len(r.events), r.counts[done], r.counts[refused], r.counts[unknown])
+	if r.counts[done] == 0 {
+		t.Error("nothing was done")
+	}
+	undecided := 0
+	for number, history := range histories {
+		result, info := porcupine.CheckOperationsVerbose(model(), history, checkFor)
+		switch result {
+		case porcupine.Unknown:
+			undecided++
+		case porcupine.Illegal:
+			path := filepath.Join(os.TempDir(), fmt.Sprintf("latchkey-history-%d-%d.html", r.cfg.Seed, number))
+			_ = porcupine.VisualizePath(model(), info, path)
+			t.Errorf("session %d: no order of events explains this (drawn in %s):\n%s", number, path, describe(history))
+		}
+	}
+	if undecided > 0 {
+		t.Errorf("%d histories were too long to be judged", undecided)
+	}
+}
+
+func describe(history []porcupine.Operation) string {
+	slices.SortFunc(history, func(a, b porcupine.Operation) int { return int(a.Call - b.Call) })
+	var b strings.Builder
+	for _, op := range history {
+		in, out := op.Input.(input), op.Output.(output)
+		fmt.Fprintf(&b, "  %10.3f to %10.3f ms  caller %d: %s(token %d) -> %s %d\n", float64(op.Call)/1e6, float64(op.Return)/1e6,
+			op.ClientId, actionNames[in.action], in.token, outcomeNames[out.outcome], out.value)
+	}
+	return b.String()
+}
+
+// at is the time since the run began, in nanoseconds.
+func (r *run) at() int64 { return int64(time.Since(r.began)) }
