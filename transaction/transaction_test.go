@@ -20,6 +20,7 @@ import (
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/keyring"
 	"github.com/latchkey-go/latchkey/latchkeytest"
+	"github.com/latchkey-go/latchkey/store/memory"
 	"github.com/latchkey-go/latchkey/store/sqlite"
 	"github.com/latchkey-go/latchkey/store/storetest"
 	"github.com/latchkey-go/latchkey/transaction"
@@ -255,6 +256,10 @@ func TestAttacks(t *testing.T) {
 			b.values[b.names[0]] += "="
 			return "acme", mine.State
 		}},
+		{"newline_in_cookie", transaction.Malformed, func(_ *site, b *browser, mine, _ transaction.Transaction) (string, string) {
+			b.values[b.names[0]] = b.values[b.names[0]][:8] + "\n" + b.values[b.names[0]][8:]
+			return "acme", mine.State
+		}},
 		{"cut_cookie", transaction.Unsealed, func(_ *site, b *browser, mine, _ transaction.Transaction) (string, string) {
 			b.values[b.names[0]] = b.values[b.names[0]][:len(b.values[b.names[0]])-4]
 			return "acme", mine.State
@@ -365,6 +370,35 @@ func TestTwoNodes(t *testing.T) {
 	}
 	_, err = node().finish(b, "acme", mine.State)
 	refused(t, "after a restart", err, transaction.Replayed)
+}
+
+// TestStoreAhead: a store whose clock is ahead remembers for as long as the nodes would
+// open the cookie; beyond that nobody gets in.
+func TestStoreAhead(t *testing.T) {
+	for _, c := range []struct {
+		ahead time.Duration
+		code  latchkey.Code
+	}{{-time.Hour, ""}, {59 * time.Minute, ""}, {71 * time.Minute, latchkey.CodeStoreUnavailable}} {
+		ahead := latchkeytest.NewClock(latchkeytest.NewClock(time.Time{}).Time().Add(c.ahead))
+		store, err := memory.New(memory.Config{Clock: ahead})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, b := newSite(t, func(cfg *transaction.Config) { cfg.Spender = store }), &browser{}
+		mine := s.begin(b, transaction.Params{Provider: "acme"})
+		name, value := b.names[0], b.values[b.names[0]]
+		if _, err := s.finish(b, "acme", mine.State); latchkey.CodeOf(err) != c.code {
+			t.Errorf("%v ahead: %v", c.ahead, err)
+		}
+		if c.code != "" {
+			continue
+		}
+		s.clock.Advance(transaction.DefaultLifetime - time.Second)
+		ahead.Advance(transaction.DefaultLifetime - time.Second)
+		b.set(name, value)
+		_, err = s.finish(b, "acme", mine.State)
+		refused(t, c.ahead.String(), err, transaction.Replayed)
+	}
 }
 
 func TestKeyRotation(t *testing.T) {

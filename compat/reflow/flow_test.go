@@ -53,7 +53,7 @@ func newSite(t testing.TB, settings Settings, change func(*FlowConfig)) *site {
 	s := &site{idp: &idp{claims: Claims{Subject: "ada"}}}
 	s.sessions, s.clock = sessions(t, func(c *SessionsConfig) {
 		c.OnEvent = func(_ *http.Request, e Event) { s.events = append(s.events, e) }
-	}, nil)
+	}, func(c *Config) { c.Random = nil }) // what the tests have otherwise runs dry
 	s.used = spender(t, s.clock)
 	c := FlowConfig{Sessions: s.sessions, Settings: settings, VerifyPassword: verify, OIDC: s.idp, Used: s.used}
 	if change != nil {
