@@ -19,6 +19,8 @@ import (
 	"github.com/latchkey-go/latchkey/nearcache"
 	"github.com/latchkey-go/latchkey/store/memory"
 	"github.com/latchkey-go/latchkey/store/mysql"
+	"github.com/latchkey-go/latchkey/store/postgres"
+	"github.com/latchkey-go/latchkey/store/redis"
 	"github.com/latchkey-go/latchkey/store/sqlite"
 )
 
@@ -37,6 +39,8 @@ func Kinds() []Kind {
 	return []Kind{
 		{"memory", 1, startMemory},
 		{"sqlite", 2, startSQLite},
+		{"redis", 2, startRedis},
+		{"postgres", 2, startPostgres},
 		{"mariadb", 2, startMariaDB},
 	}
 }
@@ -58,6 +62,31 @@ func startMemory(testing.TB) (func() (latchkey.Store, error), string) {
 func startSQLite(tb testing.TB) (func() (latchkey.Store, error), string) {
 	path := filepath.Join(Dir(tb), "latchkey.db")
 	return func() (latchkey.Store, error) { return sqlite.Open(sqlite.Config{Path: path}) }, ""
+}
+
+// startRedis starts a server that writes an append-only file, to the disk once a second.
+func startRedis(tb testing.TB) (func() (latchkey.Store, error), string) {
+	s := servers.StartRedis(tb, "--appendonly", "yes")
+	return func() (latchkey.Store, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		cfg, err := redis.ParseURL(s.URL)
+		if err != nil {
+			return nil, err
+		}
+		return redis.Open(ctx, cfg)
+	}, s.URL
+}
+
+// startPostgres starts a server that holds a million sessions in memory, and flushes
+// each commit as it must.
+func startPostgres(tb testing.TB) (func() (latchkey.Store, error), string) {
+	s := servers.StartPostgres(tb, "fsync=on", "shared_buffers=1GB", "max_wal_size=4GB")
+	return func() (latchkey.Store, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		return postgres.Open(ctx, postgres.Config{URL: s.URL})
+	}, s.URL
 }
 
 // startMariaDB starts a server that holds a million sessions in memory, and flushes
