@@ -1,0 +1,90 @@
+-- KEYS what is declared for a cluster. ARGV 4 the kind: id, who, subject, sid or all,
+-- 5 whom: an ID or a reference, 6 the exception or, with id, the owner, 7 how rows end,
+-- 8 the mark to leave, event: 9 count, 10 stem, 11 ip, 12 session, 13 rest, 14 tag.
+local kind, whom, except, tail = ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local count, names = 0, {}
+
+-- What is revoked already, or superseded, stays as it is.
+local function revoke(id, r)
+  if r.revoked ~= 0 or r.gen < gen then return false end
+  if live(r) then
+    count = count + 1
+    names[count] = id
+  end
+  finish(id, r, tail)
+  return true
+end
+
+local function identity(who)
+  for _, list in ipairs({ 'i', 'x' }) do
+    local z, at = idx(list, who), 0
+    repeat
+      local ids = call('ZRANGE', z, at, at + 999)
+      for _, id in ipairs(ids) do
+        local r = head(rowkey(id))
+        if not r then
+          call('ZREM', z, id)
+        elseif id == except then
+          at = at + 1
+        elseif not revoke(id, r) then
+          call('ZREM', z, id)
+          shelve(id, r, 'e')
+        end
+      end
+    until #ids < 1000
+  end
+end
+
+local function mark() call('SET', G .. 'm:' .. ARGV[8], num(now), 'PX', 901000) end
+
+if kind == 'id' then
+  local r = head(KEYS[1])
+  if not r or except ~= '' and r.who ~= except then return { 'gone' } end
+  if revoke(whom, r) then
+    if ARGV[10] == '' then
+      record(now, tonumber(ARGV[9]), stem(KEYS[1], r), ARGV[11], ARGV[12], ARGV[13], r.stag)
+    else
+      record(now, tonumber(ARGV[9]), ARGV[10], ARGV[11], ARGV[12], ARGV[13], ARGV[14])
+    end
+  end
+  publish()
+  return { 'ok', num(count), table.concat(names), #told > 0 and '1' or '0' }
+end
+
+if kind == 'all' then
+  local total = call('ZCARD', G .. 'all')
+  if total > 10000 then
+    count = -1 -- counted afterwards: nothing of it changes any more
+  else
+    for _, id in ipairs(call('ZRANGE', G .. 'all', 0, -1)) do
+      local r = head(rowkey(id))
+      if r and live(r) then count = count + 1 end
+    end
+  end
+  call('HSET', G .. 'raise', num(gen), pack('>i8', now) .. tail)
+  call('SET', G .. 'gen:' .. S, num(gen + 1))
+  local seq = record(now, math.max(count, 0), ARGV[10], ARGV[11], ARGV[12], ARGV[13], ARGV[14])
+  publish(true)
+  return { 'ok', num(count), '', '1', num(seq), num(now), num(gen) }
+end
+
+if kind == 'who' then
+  identity(whom)
+elseif kind == 'subject' then
+  local u = idx('u', whom)
+  for _, who in ipairs(call('SMEMBERS', u)) do
+    identity(who)
+    if call('EXISTS', idx('i', who), idx('x', who), idx('e', who)) == 0 then call('SREM', u, who) end
+  end
+else
+  local d = idx('d', whom)
+  for _, id in ipairs(call('ZRANGE', d, 0, -1)) do
+    local r = head(rowkey(id))
+    if r and r.sid == whom then revoke(id, r) end
+  end
+  call('DEL', d)
+end
+mark()
+record(now, count, ARGV[10], ARGV[11], ARGV[12], ARGV[13], ARGV[14])
+publish()
+return { 'ok', num(count), table.concat(names), #told > 0 and '1' or '0' }

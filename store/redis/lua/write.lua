@@ -1,0 +1,85 @@
+local function keep(key, ms)
+  if call('PTTL', key) < ms then call('PEXPIRE', key, num(ms)) end
+end
+
+-- Invalidations are gathered and published at the end, in messages of bounded size.
+local told = {}
+
+local function tell(id) told[#told + 1] = id end
+
+local function publish(all)
+  local command, channel = CL and 'SPUBLISH' or 'PUBLISH', G .. 'feed:' .. S
+  if all then return call(command, channel, ARGV[3] .. ':a:') end
+  for i = 1, #told, 1000 do
+    local last = math.min(i + 999, #told)
+    call(command, channel, ARGV[3] .. (last < #told and ':m:' or ':i:') .. table.concat(told, '', i, last))
+  end
+end
+
+-- Positions of events under a bucket ascend. Those of events that are gone for
+-- long are dropped now and then.
+local function bucket(key, seq)
+  call('RPUSH', key, num(seq))
+  call('PEXPIRE', key, R)
+  if seq % 16 ~= 0 then return end
+  local first = tonumber(call('GET', G .. 'floor') or '0') * 64
+  for _ = 1, 64 do
+    local oldest = call('LINDEX', key, 0)
+    if not oldest or tonumber(oldest) > first then return end
+    call('LPOP', key)
+  end
+end
+
+local function event(time, count, private, session, rest)
+  return pack('>Bi8i8I4', 1, time, count, #private) .. private .. pack('>I4', #session) .. session .. rest
+end
+
+-- The trail is lists of 64 events. Every change adds to it in the same step.
+local function record(time, count, stem, ip, session, rest, stag)
+  local e = event(time, count, stem .. ip, session, rest)
+  if CL then
+    call('RPUSH', G .. 'out', stag .. string.rep(' ', 3 - #stag) .. e)
+    return 0
+  end
+  local seq = call('INCR', G .. 'seq')
+  local chunk = G .. 'a:' .. num(math.floor((seq - 1) / 64))
+  local n = call('RPUSH', chunk, e)
+  while n < (seq - 1) % 64 + 1 do n = call('LPUSH', chunk, '') end
+  call('PEXPIRE', chunk, R)
+  if session ~= '' then bucket(G .. 'as:' .. (#session == 36 and sub(session, 16, 18) or 'other'), seq) end
+  if stag ~= '' and stag ~= '   ' then bucket(G .. 'au:' .. stag, seq) end
+  return seq
+end
+
+-- Stateless sessions that are no longer as they were made.
+local function changed(id, r, limit)
+  if r.flags % 2 == 0 or limit <= now then return end
+  call('ZADD', G .. 'changed', 0, id)
+  call('ZADD', G .. 'changedby', num(limit), id)
+end
+
+-- Moves what has ended for good out of the way of those who look for live sessions.
+local function shelve(id, r, kind)
+  call('ZREM', idx('i', r.who), id)
+  call('ZADD', idx(kind, r.who), num(r.created), id)
+  keep(idx(kind, r.who), math.max(0, (r.expires - now) / 1000) + R)
+end
+
+-- Marks a row as ended. One that is idle or expired is marked like the rest: a
+-- touch that is under way, or a clock that is put right, must not bring it back.
+local function finish(id, r, tail)
+  local key = rowkey(id)
+  call('SETRANGE', key, 50, pack('>i8', now))
+  call('APPEND', key, tail)
+  call('PEXPIRE', key, R)
+  r.revoked = now
+  if r.who ~= NOBODY then
+    call('ZREM', idx('x', r.who), id)
+    shelve(id, r, 'e')
+  end
+  changed(id, r, r.expires)
+  tell(id)
+end
+
+-- The stem of a row: provider and subject.
+local function stem(key, r) return call('GETRANGE', key, HEAD, HEAD + r.stem - 1) end

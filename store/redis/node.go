@@ -1,0 +1,133 @@
+package redis
+
+import (
+	"context"
+	"crypto/tls"
+	"math"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/internal/respguard"
+)
+
+// node is one primary: a client for commands, and a line for the feed and the beats.
+type node struct {
+	s      *Store
+	addr   string
+	client rueidis.Client
+	line   *line
+}
+
+// limits bound one answer: a page of lists is the longest.
+func limits() respguard.Limits {
+	return respguard.Limits{Bulk: 512 << 20, Items: 1 << 16, Line: 64 << 10, Depth: 8}
+}
+
+// newClient connects to one server by the client library.
+func (cfg *Config) newClient(addr string) (c rueidis.Client, err error) {
+	defer caught(&err)
+	return rueidis.NewClient(rueidis.ClientOption{
+		InitAddress: []string{addr}, ForceSingleClient: true,
+		Username: cfg.Username, Password: cfg.Password, SelectDB: cfg.DB,
+		Dialer:           net.Dialer{Timeout: cfg.Timeout, KeepAlive: time.Second},
+		ConnWriteTimeout: cfg.Timeout,
+		DisableRetry:     true, // what is not known to have failed must not be done twice
+		DisableCache:     true, // sessions have a near cache of their own
+		ClientSetInfo:    rueidis.DisableClientSetInfo,
+		BlockingPoolSize: 256, BlockingPoolCleanup: time.Minute,
+		ReadBufferEachConn: 64 << 10, WriteBufferEachConn: 64 << 10,
+		DialCtxFn: func(ctx context.Context, addr string, _ *net.Dialer, _ *tls.Config) (net.Conn, error) {
+			conn, err := cfg.dial(ctx, addr)
+			if err != nil {
+				return nil, err
+			}
+			return respguard.Wrap(conn, limits()), nil
+		},
+	})
+}
+
+// usable refuses answers of a primary that may be none any more.
+func (n *node) usable() error {
+	if cause := n.line.doubt(n.s.cfg.Clock.Now()); cause != nil {
+		return unavailable(cause)
+	}
+	return nil
+}
+
+// run runs a script for keys with a tag; note is what its publications begin with.
+func (n *node) run(ctx context.Context, sc *script, tag, note string, keys []string, args ...string) (answer []string, err error) {
+	return n.runConfirmed(ctx, sc, n.s.confirm, tag, note, keys, args...)
+}
+
+func (n *node) runConfirmed(ctx context.Context, sc *script, confirm int, tag, note string, keys []string, args ...string) (answer []string, err error) {
+	defer caught(&err)
+	if err := n.usable(); err != nil {
+		return nil, err
+	}
+	all := make([]string, 0, 3+len(args))
+	all = append(all, n.s.scriptTime(), tag, note)
+	answer, err = sc.run(ctx, n.client, confirm, keys, append(all, args...))
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, brokenOff(ctx)
+		}
+		return nil, unavailable(err)
+	}
+	// Its answer was under way: what vouched for it before may have lapsed meanwhile.
+	if err := n.usable(); err != nil {
+		return nil, err
+	}
+	return answer, nil
+}
+
+// waitMillis is for how long a server may wait for replicas.
+func waitMillis(ctx context.Context) int64 {
+	left := time.Second
+	if deadline, ok := ctx.Deadline(); ok {
+		left = min(left, time.Until(deadline))
+	}
+	return max(1, left.Milliseconds()*3/4)
+}
+
+// scriptTime is the time that a test gives to scripts; "" leaves it to the server.
+func (s *Store) scriptTime() string {
+	if s.cfg.test == nil || s.cfg.test.micros == nil {
+		return ""
+	}
+	return strconv.FormatInt(s.cfg.test.micros(s.cfg.Clock.Now()), 10)
+}
+
+// StoreTime implements latchkey.Timekeeper: the server's clock, by how far it was
+// ahead of the node's at the last beats. Half a round trip of a beat is the error.
+// In a cluster it is the median of the primaries' clocks.
+func (s *Store) StoreTime(at latchkey.Moment) int64 {
+	if s.cfg.test != nil && s.cfg.test.micros != nil {
+		return s.cfg.test.micros(at)
+	}
+	return at.Mono/1000 + s.offset.Load()
+}
+
+// offset is how far a server's clock is ahead of the node's monotonic one.
+type offset struct {
+	micros int64
+	rtt    int64 // nanoseconds, of the sample it is from; the error is half of it
+	at     int64 // monotonic, of that sample
+	known  bool
+}
+
+// offsetLife is for how long a better sample stands against worse ones.
+const offsetLife = int64(5 * time.Second)
+
+// sample takes a reading of the server's clock, in microseconds.
+func (o *offset) sample(sent, received latchkey.Moment, server int64) {
+	rtt := received.Mono - sent.Mono
+	if o.known && rtt > o.rtt && received.Mono-o.at < offsetLife {
+		return
+	}
+	mid := sent.Mono + rtt/2
+	*o = offset{server - int64(math.Floor(float64(mid)/1000)), rtt, received.Mono, true}
+}

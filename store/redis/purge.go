@@ -1,0 +1,157 @@
+package redis
+
+import (
+	"context"
+	"strconv"
+
+	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/audit"
+)
+
+const (
+	defaultBatch = 1000
+	maxBatch     = 10_000 // about ten milliseconds of the server's time
+)
+
+// purge is one call of Purge.
+type purge struct {
+	*latchkey.Purge
+	s       *Store
+	bound   int64 // EndedBefore; 0 when not by age
+	batch   string
+	removed int // sessions
+	events  int
+	told    bool // by the purge's own event
+}
+
+// Purge implements latchkey.Store. Others are served between batches, of at most
+// 10,000 rows. When ctx ends it stops after a whole batch; what went until then is
+// counted and recorded. Rows that the server has removed by itself are not counted.
+func (s *Store) Purge(ctx context.Context, p latchkey.Purge) (int, error) {
+	if err := s.open(ctx); err != nil {
+		return 0, err
+	}
+	run := &purge{Purge: &p, s: s}
+	batch := p.Batch
+	if batch <= 0 {
+		batch = defaultBatch
+	}
+	run.batch = strconv.Itoa(min(batch, maxBatch))
+	if !p.EndedBefore.IsZero() {
+		// A bound between two microseconds spares what is at the first one.
+		if run.bound = microOf(p.EndedBefore); p.EndedBefore.Nanosecond()%1000 != 0 {
+			run.bound++
+		}
+	}
+	err := run.all(ctx)
+	if err != nil && !run.told && run.removed+run.events > 0 {
+		// What went until then is gone, and the trail says so.
+		_ = run.record(context.WithoutCancel(ctx))
+	}
+	return run.removed, err
+}
+
+func (p *purge) all(ctx context.Context) error {
+	if !p.Erase.IsZero() {
+		if err := p.erase(ctx); err != nil {
+			return err
+		}
+	}
+	if p.bound != 0 {
+		if err := p.old(ctx); err != nil {
+			return err
+		}
+	}
+	if p.removed+p.events == 0 {
+		return nil
+	}
+	if err := p.record(ctx); err != nil {
+		return err
+	}
+	p.told = true
+	return nil
+}
+
+// record records the purge without naming whom it erased.
+func (p *purge) record(ctx context.Context) error {
+	e := p.Event
+	if !p.Erase.IsZero() && names(&e, p.Erase) {
+		e.Provider, e.Subject, e.IP = "", "", ""
+	}
+	ctx, cancel := p.s.bound(ctx)
+	defer cancel()
+	_, err := p.s.single.run(ctx, &p.s.scripts.record, "", "", nil, "", strconv.Itoa(p.removed), stem(e.Provider, e.Subject), e.IP, e.Session,
+		restOf(&e), subjectTag(e.Subject))
+	return err
+}
+
+// names reports whether an event is about an identity, or about its subject under
+// every provider.
+func names(e *audit.Event, who latchkey.Identity) bool {
+	return e.Subject == who.Subject && (e.Provider == who.Provider || e.Provider == "")
+}
+
+// step runs the script once, for one batch.
+func (p *purge) step(ctx context.Context, args ...string) (n int, more bool, f *fields, err error) {
+	if err := p.s.open(ctx); err != nil {
+		return 0, false, nil, err
+	}
+	ctx, cancel := p.s.bound(ctx)
+	defer cancel()
+	f, err = p.s.change(ctx, p.s.single, &p.s.scripts.purge, "", 3, nil, args...)
+	if err != nil {
+		return 0, false, nil, err
+	}
+	n, more = int(f.int(1)), f.flag(2)
+	if f.text(0) != "ok" || f.bad {
+		return 0, false, nil, unavailable(errAnswer)
+	}
+	return n, more, f, nil
+}
+
+// erase removes the identity's sessions, live ones too, and then its name from the trail.
+func (p *purge) erase(ctx context.Context) error {
+	subject := subjectRef(p.Erase.Subject)
+	identity := p.s.identityRef(p.Erase)
+	for more := identity != ""; more; {
+		var n int
+		var err error
+		if n, more, _, err = p.step(ctx, "erase", identity, p.batch, subject); err != nil {
+			return err
+		}
+		p.removed += n
+	}
+	batch, err := strconv.Atoi(p.batch)
+	if err != nil {
+		return err
+	}
+	for from, more := 0, subject != ""; more; from += batch {
+		if _, more, _, err = p.step(ctx, "name", subject[:3], strconv.Itoa(from), p.batch, p.Erase.Provider, p.Erase.Subject); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// old removes the sessions that have ended before the bound, and the events that are
+// older. A bound in the future spares what is live.
+func (p *purge) old(ctx context.Context) error {
+	created, id := "", ""
+	for more := true; more; {
+		n, again, f, err := p.step(ctx, "old", decimal(p.bound), p.batch, created, id)
+		if err != nil {
+			return err
+		}
+		p.removed += n
+		more, created, id = again, f.text(4), f.text(5)
+	}
+	from := ""
+	for more := true; more; {
+		n, again, f, err := p.step(ctx, "events", decimal(p.bound), p.batch, from)
+		if err != nil {
+			return err
+		}
+		p.events, more, from = p.events+n, again, f.text(4)
+	}
+	return nil
+}

@@ -1,0 +1,257 @@
+package redis
+
+import (
+	"context"
+	"encoding/binary"
+	"strconv"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/latchkey-go/latchkey"
+)
+
+// Get implements latchkey.Store by one MGET of the generation and the row. Only for
+// an ID that has no row a second command tells whether something else is there.
+func (s *Store) Get(ctx context.Context, id latchkey.ID) (rec *latchkey.Record, err error) {
+	if err := s.open(ctx); err != nil {
+		return nil, err
+	}
+	defer caught(&err)
+	n := s.single
+	if err := n.usable(); err != nil {
+		return nil, err
+	}
+	key := s.rowKey(id)
+	list, err := n.client.Do(ctx, n.client.B().Mget().Key(s.generationKey(), key).Build()).ToArray()
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	if len(list) != 2 {
+		return nil, unavailable(errAnswer)
+	}
+	generation, err := generationOf(&list[0])
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	if list[1].IsNil() {
+		return nil, s.absent(ctx, n, key)
+	}
+	row, err := list[1].AsBytes()
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	rec = &latchkey.Record{ID: id}
+	if err := s.show(ctx, rec, row, generation); err != nil {
+		return nil, err
+	}
+	// A primary that is none any more may have answered.
+	if err := n.usable(); err != nil {
+		return nil, err
+	}
+	return rec, nil
+}
+
+// absent tells a missing row from something else under its key, which MGET passes over.
+func (s *Store) absent(ctx context.Context, n *node, key string) error {
+	there, err := n.client.Do(ctx, n.client.B().Exists().Key(key).Build()).AsInt64()
+	switch {
+	case err != nil:
+		return unavailable(err)
+	case there != 0:
+		// Or a session that was made since, of whom nobody can have known before.
+		return unavailable(errForeign)
+	}
+	if err := n.usable(); err != nil {
+		return err
+	}
+	return noSuchSession()
+}
+
+func (s *Store) generationKey() string { return s.cfg.Prefix + "gen:" + s.name }
+
+func generationOf(m *rueidis.RedisMessage) (uint64, error) {
+	if m.IsNil() {
+		return 0, errGone
+	}
+	text, err := m.ToString()
+	if err != nil {
+		return 0, err
+	}
+	generation, err := strconv.ParseUint(text, 10, 53)
+	if err != nil || generation == 0 {
+		return 0, errForeign
+	}
+	return generation, nil
+}
+
+// show unpacks a row, and has it revoked where its generation has ended.
+func (s *Store) show(ctx context.Context, rec *latchkey.Record, row []byte, generation uint64) error {
+	if err := unpackRow(row, rec); err != nil {
+		return unavailable(err)
+	}
+	if rec.Generation >= generation || !rec.RevokedAt.IsZero() {
+		return nil
+	}
+	how, err := s.raised(ctx, rec.Generation)
+	if err != nil {
+		return err
+	}
+	rec.RevokedAt, rec.RevokedBy, rec.RevokedReason = how.at, how.by, how.reason
+	return nil
+}
+
+// ended is how a generation was ended.
+type ended struct {
+	at         time.Time
+	by, reason string
+}
+
+// raised tells how a generation was ended. It is read once.
+func (s *Store) raised(ctx context.Context, generation uint64) (how ended, err error) {
+	if known, ok := s.raises.Load(generation); ok {
+		return known.(ended), nil
+	}
+	defer caught(&err)
+	n := s.single
+	b, err := n.client.Do(ctx, n.client.B().Hget().Key(s.cfg.Prefix+"raise").Field(strconv.FormatUint(generation, 10)).Build()).AsBytes()
+	if rueidis.IsRedisNil(err) {
+		return how, unavailable(errForeign)
+	}
+	if err != nil {
+		return how, unavailable(err)
+	}
+	ok := len(b) >= 8
+	if ok {
+		how.at = timeOf(int64(binary.BigEndian.Uint64(b)))
+		how.by, how.reason, ok = unpackEnd(string(b[8:]))
+	}
+	if !ok || how.at.IsZero() {
+		return how, unavailable(errForeign)
+	}
+	s.raises.Store(generation, how)
+	return how, nil
+}
+
+// scanBound is how many rows of everybody one script looks at.
+const scanBound = 2000
+
+var states = map[latchkey.StateFilter]string{latchkey.OnlyLive: "live", latchkey.OnlyEnded: "ended", latchkey.AnyState: "any"}
+
+// List implements latchkey.Store. A page of an identity or a subject is one trip. So
+// is one of everybody, unless thousands of sessions in other states lie between.
+// Sessions made at the same instant come in descending order of their IDs.
+func (s *Store) List(ctx context.Context, q latchkey.ListQuery) (latchkey.ListPage, error) {
+	var page latchkey.ListPage
+	if err := s.open(ctx); err != nil {
+		return page, err
+	}
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	kind, whose := "all", ""
+	switch {
+	case q.Subject != "" && q.AnyProvider:
+		kind, whose = "subject", subjectRef(q.Subject)
+	case q.Subject != "":
+		kind, whose = "who", s.identityRef(latchkey.Identity{Provider: q.Provider, Subject: q.Subject})
+	}
+	state, ok := states[q.State]
+	if !ok {
+		state = "any"
+	}
+	size := q.PageSize()
+	created, id := "", ""
+	if !q.After.IsZero() {
+		created, id = decimal(microOf(q.After.CreatedAt)), q.After.ID.String()
+	}
+	for {
+		answer, err := s.single.runConfirmed(ctx, &s.scripts.list, 0, "", "", nil,
+			state, strconv.Itoa(size+1-len(page.Records)), created, id, kind, whose, strconv.Itoa(scanBound))
+		if err != nil {
+			return latchkey.ListPage{}, err
+		}
+		f := &fields{list: answer}
+		if err := s.addRecords(ctx, f, &page); err != nil {
+			return latchkey.ListPage{}, err
+		}
+		if created, id = f.text(2), f.text(3); id == "" || len(page.Records) > size {
+			break
+		}
+	}
+	if len(page.Records) > size {
+		page.Records = page.Records[:size]
+		last := page.Records[size-1]
+		page.Next = latchkey.Cursor{CreatedAt: last.CreatedAt, ID: last.ID}
+	}
+	return page, nil
+}
+
+// addRecords reads the rows of an answer of the list script.
+func (s *Store) addRecords(ctx context.Context, f *fields, page *latchkey.ListPage) error {
+	generation := uint64(f.int(1))
+	if f.text(0) != "ok" || f.bad || len(f.list)%2 != 0 {
+		return unavailable(errAnswer)
+	}
+	for rest := f.list[4:]; len(rest) > 0; rest = rest[2:] {
+		id, err := latchkey.ParseID(rest[0])
+		if err != nil {
+			return unavailable(errForeign)
+		}
+		rec := &latchkey.Record{ID: id}
+		if err := s.show(ctx, rec, []byte(rest[1]), generation); err != nil {
+			return err
+		}
+		page.Records = append(page.Records, rec)
+	}
+	return nil
+}
+
+// tallied is how many rows one script of a count looks at.
+const tallied = 1000
+
+// Count implements latchkey.Counter. It looks at all rows, a thousand at a time,
+// about a second a million in all, and keeps 40 bytes for each identity meanwhile.
+func (s *Store) Count(ctx context.Context) (latchkey.Counts, error) {
+	var counts latchkey.Counts
+	if err := s.open(ctx); err != nil {
+		return counts, err
+	}
+	seen := make(map[string]struct{})
+	err := s.tally(ctx, "", "", func(live, anonymous, ended int64, identities string) {
+		counts.Live += int(live)
+		counts.Anonymous += int(anonymous)
+		counts.Ended += int(ended)
+		for ; len(identities) >= refSize; identities = identities[refSize:] {
+			seen[identities[:refSize]] = struct{}{}
+		}
+	})
+	if err != nil {
+		return latchkey.Counts{}, err
+	}
+	counts.Identities = len(seen)
+	return counts, nil
+}
+
+// tally walks over all rows, judging them by a generation and a time, or the present ones.
+func (s *Store) tally(ctx context.Context, generation, micros string, add func(live, anonymous, ended int64, identities string)) error {
+	created, id := "", ""
+	for {
+		step, cancel := s.bound(ctx)
+		answer, err := s.single.runConfirmed(step, &s.scripts.tally, 0, "", "", nil, strconv.Itoa(tallied), created, id, generation, micros)
+		cancel()
+		if err != nil {
+			return err
+		}
+		f := &fields{list: answer}
+		more := f.flag(1)
+		created, id = f.text(2), f.text(3)
+		live, anonymous, ended, identities := f.int(4), f.int(5), f.int(6), f.text(7)
+		if f.text(0) != "ok" || f.bad {
+			return unavailable(errAnswer)
+		}
+		add(live, anonymous, ended, identities)
+		if !more {
+			return nil
+		}
+	}
+}
