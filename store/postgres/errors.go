@@ -54,8 +54,11 @@ func (f *failure) Unwrap() error { return f.context }
 func plain(err error) error {
 	var known *failure
 	var lk *latchkey.Error
-	if err == nil || errors.As(err, &known) || errors.As(err, &lk) || isOwn(err) {
+	if err == nil || errors.As(err, &known) || errors.As(err, &lk) {
 		return err
+	}
+	if own := ownCause(err); own != nil {
+		return own
 	}
 	f := &failure{text: oneLine(err.Error()), state: sqlState(err)}
 	var pg *pgconn.PgError
@@ -70,20 +73,24 @@ func plain(err error) error {
 	return f
 }
 
-func isOwn(err error) bool {
+// ownCause is the one of this package's causes that err leads to, or nil.
+func ownCause(err error) error {
 	for _, own := range []error{errClosed, errDamaged, errNoStore, errStandby, errMigrated, errWire} {
 		if errors.Is(err, own) {
-			return true
+			return own
 		}
 	}
-	return false
+	return nil
 }
 
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
 // explained adds what to do to the server's own words.
 func explained(err error) error {
-	what := advice(err)
+	what := ""
+	if ownCause(err) == nil {
+		what = advice(err)
+	}
 	err = plain(err)
 	if what != "" {
 		return fmt.Errorf("%s: %w", what, err)
@@ -178,8 +185,8 @@ func cannotOpen(where string, err error) error {
 	what := advice(err)
 	err = plain(err)
 	switch {
-	case what == "" || isOwn(err):
-		what = "cannot be opened: " + err.Error()
+	case what == "" || ownCause(err) != nil:
+		what = "cannot be opened: " + cut(err.Error())
 	case sqlState(err) == "":
 		what += " (" + cut(err.Error()) + ")"
 	}

@@ -58,9 +58,13 @@ func (s *Store) tell(c change, b latchkey.Batch) fanout.Claims {
 // transactions that had ended. Its zero value is before everything.
 type cursor struct {
 	snapshot string
-	looked   int64 // of the log, by then
-	started  int64 // the server; another one may never have had what was seen
+	looked   int64  // of the log, by then
+	started  int64  // the server, and its life since its last crash: what was seen
+	run      string // before may never have been, and its numbers be given again
 }
+
+// notifyTimeout bounds how long other nodes are tried to be woken.
+const notifyTimeout = 2 * time.Second
 
 // pollTimeout bounds a poll. It is less than the time that a change waits for a
 // follower, which does not take anything in meanwhile.
@@ -83,10 +87,10 @@ func (s *Store) poll(ctx context.Context, at *cursor) (latchkey.Batch, error) {
 	sent := s.clock.Now()
 	err := s.run(ctx, s.reads, stPoll, p, true, func(c *columns) error {
 		snapshot, now := c.next(), c.int()
-		started, looked, cut := c.int(), c.int(), c.int()
+		started, run, looked, cut := c.int(), c.next(), c.int(), c.int()
 		if first {
 			s.clock.sample(sent, s.clock.Now(), now)
-			next, pruned, first = cursor{string(snapshot), looked, started}, cut, false
+			next, pruned, first = cursor{string(snapshot), looked, started, string(run)}, cut, false
 		}
 		if c.row[0] == nil {
 			c.row = nil
@@ -106,8 +110,12 @@ func (s *Store) poll(ctx context.Context, at *cursor) (latchkey.Batch, error) {
 	case first:
 		return latchkey.Batch{}, unavailable(errStandby) // or there is no log
 	}
-	b := latchkey.Batch{Sent: sent, Reset: at.snapshot == "" || at.started != next.started || at.looked < pruned}
+	b := latchkey.Batch{Sent: sent}
+	b.Reset = at.snapshot == "" || at.started != next.started || at.run != next.run || at.looked < pruned || next.run == ""
 	*at = next
+	if next.run == "" { // the server has crashed; the next poll resets once more
+		_ = s.run(ctx, s.reads, stRun, nil, true, nil)
+	}
 	return b, nil
 }
 
@@ -155,11 +163,11 @@ func (s *Store) herald() {
 	for {
 		select {
 		case <-s.ring:
-			s.notify(s.ctx)
+			s.notify()
 		case <-s.ctx.Done():
 			select {
 			case <-s.ring: // of a program that revokes and ends
-				s.notify(context.WithoutCancel(s.ctx))
+				s.notify()
 			default:
 			}
 			return
@@ -167,8 +175,9 @@ func (s *Store) herald() {
 	}
 }
 
-func (s *Store) notify(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, min(time.Second, s.t.Timeout))
+func (s *Store) notify() {
+	// Close waits for it.
+	ctx, cancel := context.WithTimeout(context.Background(), min(notifyTimeout, s.t.Timeout))
 	defer cancel()
 	p := newParams(2).text(channel(s.t.schema)).text(strconv.FormatInt(s.origin, 36))
 	c, err := s.reads.Acquire(ctx)

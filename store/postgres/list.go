@@ -25,11 +25,18 @@ func (s *Store) List(ctx context.Context, q latchkey.ListQuery) (latchkey.ListPa
 		p.text(q.Subject).optText(q.Provider, !q.AnyProvider)
 	}
 	var rows []row
+	n := 0
 	err := s.scan(ctx, st, p, func(c *columns) error {
+		n++
 		r, err := readRow(c)
-		rows = append(rows, r)
+		if r.rec != nil {
+			rows = append(rows, r)
+		}
 		return err
 	})
+	if err == nil && n == 0 {
+		err = unavailable(errNoStore)
+	}
 	if err != nil {
 		return latchkey.ListPage{}, err
 	}

@@ -33,6 +33,7 @@ const (
 	stTrailSubjectUp
 	stSettle
 	stPoll
+	stRun
 	stNotify
 	stMeta
 	stMark
@@ -77,15 +78,16 @@ $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`,
 	stRevokeMany: `SELECT o_now, o_ended, o_told FROM latchkey.revoke_sessions($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
 	stRevokeAll:  `SELECT o_now, o_count FROM latchkey.revoke_all($1, $2, $3, $4, $5, $6)`,
 	// $1 is the time, $2 and $3 where the page begins, $4 its size, $5 the state.
-	stList: `SELECT s.id, ` + present + `, ` + rowColumns + ` FROM latchkey.session s
-WHERE (s.created, s.id) < ($2::bigint, $3::uuid)
+	stList: `SELECT s.id, g.generation, ` + rowColumns + ` FROM latchkey.store g LEFT JOIN LATERAL (
+SELECT * FROM latchkey.session s WHERE (s.created, s.id) < ($2::bigint, $3::uuid)
 AND ($5::bigint = 2 OR ` + lives + ` = ($5 = 0))
-ORDER BY s.created DESC, s.id DESC LIMIT $4::bigint`,
-	stListSubject: `SELECT s.id, ` + present + `, ` + rowColumns + ` FROM latchkey.session s
+ORDER BY s.created DESC, s.id DESC LIMIT $4::bigint) s ON true ORDER BY s.created DESC, s.id DESC`,
+	stListSubject: `SELECT s.id, g.generation, ` + rowColumns + ` FROM latchkey.store g LEFT JOIN LATERAL (
+SELECT * FROM latchkey.session s
 WHERE hashtextextended(s.subject, 0) = hashtextextended($6::text, 0) AND s.subject <> '' AND s.subject = $6 AND ($7::text IS NULL OR s.provider = $7)
 AND (s.created, s.id) < ($2::bigint, $3::uuid)
 AND ($5::bigint = 2 OR ` + lives + ` = ($5 = 0))
-ORDER BY s.created DESC, s.id DESC LIMIT $4::bigint`,
+ORDER BY s.created DESC, s.id DESC LIMIT $4::bigint) s ON true ORDER BY s.created DESC, s.id DESC`,
 	stCount: `SELECT ` + present + `, count(*) FILTER (WHERE l), count(*) FILTER (WHERE NOT l), count(*) FILTER (WHERE l AND subject = ''),
 count(DISTINCT (provider, subject)) FILTER (WHERE l AND subject <> '')
 FROM (SELECT s.provider, s.subject, ` + lives + ` AS l FROM latchkey.session s) j`,
@@ -109,10 +111,11 @@ SELECT id FROM latchkey.changed WHERE id > $2::uuid AND expires > ` + now + ` OR
 	// What had been committed at this look and not yet at the one before, $2. Every
 	// transaction counts by whether it had ended, so that none is ever passed by.
 	stPoll: `SELECT pg_current_snapshot()::text, latchkey.clock($1::bigint), (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint,
-l.looked, l.pruned, c.origin, c.token, c.every, c.ids
+(SELECT id FROM latchkey.run), l.looked, l.pruned, c.origin, c.token, c.every, c.ids
 FROM latchkey.log l LEFT JOIN latchkey.change c
 ON c.xid >= pg_snapshot_xmin($2::text::pg_snapshot) AND NOT pg_visible_in_snapshot(c.xid, $2::text::pg_snapshot)
 WHERE NOT pg_is_in_recovery()`,
+	stRun:    `INSERT INTO latchkey.run DEFAULT VALUES ON CONFLICT DO NOTHING`,
 	stNotify: `SELECT pg_notify($1::text, $2::text) IS NULL`,
 	stMeta:   `SELECT placement_key, mark, id FROM latchkey.store`,
 	stMark:   `UPDATE latchkey.store SET mark = $1::text RETURNING 1::bigint`,

@@ -96,13 +96,23 @@ CREATE TABLE latchkey.change (
 ) WITH (autovacuum_vacuum_scale_factor = 0.1, autovacuum_vacuum_threshold = 5000);
 CREATE INDEX change_xid ON latchkey.change (xid);
 
+-- Names the server's life since its last crash, which empties a table that is not
+-- logged; so does the promotion of a standby. Numbers of transactions that a crash
+-- took back are given again, so that no snapshot may be compared across it.
+CREATE UNLOGGED TABLE latchkey.run (
+	one boolean PRIMARY KEY DEFAULT true CHECK (one),
+	id  uuid NOT NULL DEFAULT gen_random_uuid()
+);
+INSERT INTO latchkey.run DEFAULT VALUES;
+
 -- How far the log was pruned: whoever saw look number pruned has missed nothing.
--- snapshot is what had been committed at look number looked.
+-- snapshot is what had been committed at look number looked, in that run.
 CREATE TABLE latchkey.log (
 	one      boolean PRIMARY KEY DEFAULT true CHECK (one),
 	looked   bigint NOT NULL,
 	pruned   bigint NOT NULL,
 	snapshot pg_snapshot NOT NULL,
+	run      uuid,
 	at       bigint NOT NULL
 );
 INSERT INTO latchkey.log (looked, pruned, snapshot, at) VALUES (1, 0, pg_current_snapshot(), 0);
@@ -525,6 +535,7 @@ END $$;
 CREATE FUNCTION latchkey.housekeep(p_now bigint, p_mark_age bigint, OUT o_now bigint) LANGUAGE plpgsql AS $$
 DECLARE
 	v_log latchkey.log%ROWTYPE;
+	v_run uuid;
 BEGIN
 	o_now := latchkey.clock(p_now);
 	SELECT * INTO v_log FROM latchkey.log FOR UPDATE SKIP LOCKED;
@@ -534,7 +545,11 @@ BEGIN
 	DELETE FROM latchkey.mark WHERE at < o_now - p_mark_age;
 	DELETE FROM latchkey.spent WHERE until <= o_now;
 	IF EXISTS (SELECT FROM latchkey.change) THEN
-		DELETE FROM latchkey.change WHERE xid < pg_snapshot_xmax(v_log.snapshot) AND pg_visible_in_snapshot(xid, v_log.snapshot);
-		UPDATE latchkey.log SET pruned = looked, looked = looked + 1, snapshot = pg_current_snapshot(), at = o_now;
+		SELECT id INTO v_run FROM latchkey.run;
+		IF v_run = v_log.run THEN
+			DELETE FROM latchkey.change WHERE xid < pg_snapshot_xmax(v_log.snapshot) AND pg_visible_in_snapshot(xid, v_log.snapshot);
+			v_log.pruned := v_log.looked;
+		END IF;
+		UPDATE latchkey.log SET pruned = v_log.pruned, looked = looked + 1, snapshot = pg_current_snapshot(), run = v_run, at = o_now;
 	END IF;
 END $$;

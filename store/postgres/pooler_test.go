@@ -1,0 +1,92 @@
+package postgres
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/internal/servers"
+	"github.com/latchkey-go/latchkey/store/storetest"
+)
+
+// pooled makes the URL of a store lead through a pooler.
+func pooled(pooler *servers.Server, url string) string {
+	return strings.Replace(url, pg.Addr, pooler.Addr, 1)
+}
+
+// Through a pooler in transaction mode, which is found out, followers poll; with a
+// direct URL for the feed they are woken.
+func TestThroughPooler(t *testing.T) {
+	pooler := servers.StartPgBouncer(t, pg)
+	url := newURL(t)
+	a := mustOpen(t, Config{URL: pooled(pooler, url), Timeout: time.Minute})
+	b := mustOpen(t, Config{URL: pooled(pooler, url), FeedURL: url, Timeout: time.Minute})
+	if is := a.Schema(); !is.Pooler || is.Listens {
+		t.Errorf("schema is %+v, want a pooler and no listening", is)
+	}
+	if is := b.Schema(); !is.Pooler || !is.Listens {
+		t.Errorf("schema is %+v, want a pooler and listening", is)
+	}
+	polled, woken := follow(t, a, often), follow(t, b, seldom)
+	eventually(t, "the listener", b.hears.Load)
+	for range 10 {
+		one, two := add(t, a, "ann"), add(t, b, "ann")
+		get(t, b, one)
+		revoke(t, a, one)
+		revoke(t, b, two)
+		eventually(t, "the other's revocation, by polling", func() bool { return polled.times(two) == 1 })
+		eventually(t, "the other's revocation, by notification", func() bool { return woken.times(one) == 1 })
+		if get(t, b, one).RevokedAt.IsZero() || get(t, a, two).RevokedAt.IsZero() {
+			t.Error("a revocation is not seen")
+		}
+	}
+	if polled.resets()+woken.resets() != 2 {
+		t.Errorf("%d and %d resets, want the first ones only", polled.resets(), woken.resets())
+	}
+
+	other := newURL(t)
+	mustOpen(t, Config{URL: other, Timeout: time.Minute})
+	for name, test := range map[string]struct{ feed, say string }{
+		"ThroughPooler": {pooled(pooler, url), "leads through a pooler"},
+		"OtherDatabase": {strings.Replace(url, "/latchkey?", "/postgres?", 1), "leads to another store"},
+		"Unreachable":   {strings.Replace(url, pg.Addr, "127.0.0.1:1", 1), "cannot be reached"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := Open(t.Context(), Config{URL: pooled(pooler, url), FeedURL: test.feed, Timeout: 20 * time.Second})
+			wantUnavailable(t, err, test.say)
+		})
+	}
+	// What the pooler does not pass on, it is told.
+	if _, err := Open(t.Context(), Config{URL: pooled(pooler, url) + "&pooler=0", Timeout: 20 * time.Second}); err != nil {
+		wantUnavailable(t, err, "pooler=1")
+	}
+	direct := mustOpen(t, Config{URL: url + "&pooler=1", Timeout: time.Minute})
+	get(t, direct, add(t, direct, "ann"))
+	if _, err := direct.Revoke(t.Context(), latchkey.Revocation{Provider: "idp", Subject: "ann"}); err != nil {
+		t.Error(chain(err))
+	}
+}
+
+// The store is made and migrated through a pooler, too.
+func TestMigrateThroughPooler(t *testing.T) {
+	pooler := servers.StartPgBouncer(t, pg)
+	url := newURL(t)
+	if from, to, err := Migrate(t.Context(), Config{URL: pooled(pooler, url), Timeout: time.Minute}); err != nil || from != 0 || to != known() {
+		t.Fatalf("from %d to %d, %v", from, to, chain(err))
+	}
+	s := mustOpen(t, Config{URL: pooled(pooler, url), Timeout: time.Minute, MustExist: true})
+	revoke(t, s, add(t, s, "ann"))
+}
+
+// The whole suite, through a pooler in transaction mode and with a polled feed.
+func TestConformanceThroughPooler(t *testing.T) {
+	pooler := servers.StartPgBouncer(t, pg)
+	h := harness("")
+	open := func(t *testing.T, url string, o storetest.Options) latchkey.Store {
+		return mustOpen(t, Config{URL: url, Clock: o.Clock, Timeout: time.Minute, now: turned(o.Clock)})
+	}
+	h.Open = func(t *testing.T, o storetest.Options) latchkey.Store { return open(t, pooled(pooler, newURL(t)), o) }
+	h.Sessions = 1000
+	storetest.Run(t, h)
+}
