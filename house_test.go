@@ -26,13 +26,13 @@ const (
 
 // rooms is the house of docs/architecture.md from the roof down: a room imports
 // rooms below it, and itself. "" is the root package.
-var rooms = []string{"cmd", "server", "upstream", "lock", "compat/apicrud/sessionmanager", "compat/internal/databasetest", "compat", "transaction", "csrf", "internal", "store/storetest", "latchkeytest", "store", "nearcache", "", "keyring", "audit"}
+var rooms = []string{"cmd", "server", "upstream", "lock", "compat/apicrud/sessionmanager", "compat/internal/databasetest", "compat", "transaction", "csrf", "internal", "store/storetest", "latchkeytest", "store", "internal/respguard", "nearcache", "", "keyring", "audit"}
 
 // alone names the rooms that import none of ours although some are below them.
 var alone = []string{"keyring", "audit"}
 
 // withDependencies names the rooms that may import other people's modules.
-var withDependencies = []string{"cmd", "server", "store/storetest", "store", "upstream", "lock", "compat/apicrud/sessionmanager", "compat/internal/databasetest", "internal"}
+var withDependencies = []string{"cmd", "server", "store/storetest", "store", "upstream", "lock", "compat/apicrud/sessionmanager", "compat/internal/databasetest", "internal", "internal/respguard"}
 
 // testRooms are packages that are test code although their files are not named so.
 var testRooms = []string{"store/storetest", "server/internal/pagetest", "server/internal/htmlcheck", "compat/internal/vectortest", "compat/internal/databasetest", "internal/servers", "internal/histories"}
