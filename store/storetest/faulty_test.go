@@ -1,6 +1,7 @@
 package storetest_test
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -102,4 +103,65 @@ func TestSuiteOverALeanStore(t *testing.T) {
 			}
 			return timed{s, s}
 		}})
+}
+
+// lingering is a feed that delivers once more when it is ended.
+type lingering struct{ latchkey.Store }
+
+func (lingering) Follow(ctx context.Context, _ time.Duration, deliver func(latchkey.Batch)) error {
+	deliver(latchkey.Batch{Reset: true})
+	<-ctx.Done()
+	deliver(latchkey.Batch{Sent: latchkey.Moment{Wall: 1, Mono: 1}})
+	return ctx.Err()
+}
+
+// A stream that was cut delivers nothing more, the last beat before it is broken
+// included: it would vouch for what was missed.
+func TestFaultyMendingDeliversNothingOld(t *testing.T) {
+	_, inner, _ := openFaulty(t)
+	f := storetest.NewFaulty(lingering{inner})
+	begun, ended := make(chan struct{}), make(chan error, 1)
+	batches := 0
+	go func() {
+		ended <- f.Follow(t.Context(), time.Second, func(latchkey.Batch) {
+			if batches++; batches == 1 {
+				close(begun)
+			}
+		})
+	}()
+	<-begun
+	f.CutFeed(true)
+	f.CutFeed(false)
+	if err := <-ended; !errors.Is(err, latchkey.ErrUnavailable) {
+		t.Errorf("Follow returned %v", err)
+	}
+	if batches != 1 {
+		t.Errorf("%d batches were delivered, want the first one only", batches)
+	}
+}
+
+// The capabilities fail as decided, like the methods.
+func TestFaultyCapabilities(t *testing.T) {
+	f, inner, clock := openFaulty(t)
+	f.Fail(storetest.Only(storetest.MethodChanged, storetest.NotPersisted))
+	if _, err := f.Changed(t.Context(), latchkey.ID{}, 0); !errors.Is(err, latchkey.ErrUnavailable) {
+		t.Errorf("Changed: %v", err)
+	}
+	key, until := [32]byte{1}, clock.Time().Add(time.Minute)
+	f.Fail(func(op storetest.Op) (bool, error) {
+		if op.Method != storetest.MethodSpend || op.Spent != key || !op.Writes() {
+			t.Errorf("asked about %+v", op)
+		}
+		return true, storetest.ErrLost
+	})
+	if err := f.Spend(t.Context(), key, until); !errors.Is(err, latchkey.ErrUnavailable) {
+		t.Errorf("Spend: %v", err)
+	}
+	if err := inner.Spend(t.Context(), key, until); !errors.Is(err, latchkey.ErrConflict) {
+		t.Errorf("what was spent with a lost answer may be used again: %v", err)
+	}
+	f.Fail(nil)
+	if page, err := f.Changed(t.Context(), latchkey.ID{}, 0); err != nil || page.Generation != 1 {
+		t.Errorf("Changed: %v, %v", page, err)
+	}
 }
