@@ -80,10 +80,10 @@ func replyAdvice(text string) string {
 	case "LKGONE":
 		return errGone.Error()
 	case "WRONGTYPE", "LKFOREIGN":
-		return "a key of the store holds something else; remove it, or use another prefix"
+		return errForeign.Error()
 	}
 	if strings.Contains(text, "LKFOREIGN") {
-		return "a key of the store holds something else; remove it, or use another prefix"
+		return errForeign.Error()
 	}
 	if strings.Contains(text, "unknown command") || strings.Contains(text, "unsupported command") {
 		return "the server lacks a command; Redis 7.0 or Valkey 7.2 is needed"

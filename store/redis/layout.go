@@ -53,7 +53,7 @@ const (
 	kindSID      = 'd'
 )
 
-var errForeign = errors.New("what the server holds is not what this store wrote there")
+var errForeign = errors.New("a key of the store holds something else; remove it, or use another prefix")
 
 // digest hashes one or two names into 128 bits, which nobody makes collide. The
 // first one's length comes before it, so that no two pairs read the same.

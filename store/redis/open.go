@@ -154,7 +154,7 @@ func (s *Store) describe(ctx context.Context, c rueidis.Client) (err error) {
 	list, err := texts(c.Do(ctx, c.B().Eval().Script(bare(luaInit)).Numkeys(int64(len(keys))).Key(keys...).
 		Arg(hex.EncodeToString(random[:8]), base64.RawURLEncoding.EncodeToString(random[8:]), strconv.Itoa(schema), s.cfg.Mark).Build()))
 	if rueidis.IsRedisNil(err) || errors.Is(err, errAnswer) {
-		return fmt.Errorf("%w: %s is no description of a store; remove it, or use another prefix", errForeign, keys[0])
+		return fmt.Errorf("%w: %s is no description of a store", errForeign, keys[0])
 	}
 	if err != nil {
 		return err
@@ -166,7 +166,7 @@ func (s *Store) describe(ctx context.Context, c rueidis.Client) (err error) {
 	oldest, err2 := strconv.Atoi(list[1])
 	key, err3 := base64.RawURLEncoding.DecodeString(list[3])
 	if err := errors.Join(err1, err2, err3); err != nil || len(key) != len(s.placement) || notName(list[2]) {
-		return fmt.Errorf("%w: %s is no description of a store; remove it, or use another prefix", errForeign, keys[0])
+		return fmt.Errorf("%w: %s is no description of a store", errForeign, keys[0])
 	}
 	if oldest > schema {
 		return latchkey.NewError(latchkey.CodeStoreUnavailable, fmt.Sprintf("redis store %s: its schema is %d, which programs of schema %d and later can use; this program has %d, use a newer latchkey",

@@ -3,6 +3,7 @@ package redis
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -78,12 +79,12 @@ func ParseURL(text string) (Config, error) {
 		cfg.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
 	cfg.options(query, add)
+	checked := cfg // without the defaults, so that a caller may still set fields
+	if e, ok := errors.AsType[*latchkey.Error](checked.check()); ok {
+		problems = append(problems, e.Fields...)
+	}
 	if len(problems) > 0 {
 		return Config{}, invalidURL(problems)
-	}
-	checked := cfg // without the defaults, so that a caller may still set fields
-	if err := checked.check(); err != nil {
-		return Config{}, err
 	}
 	return cfg, nil
 }
@@ -105,7 +106,8 @@ func userinfo(text string, add func(field, format string, args ...any)) (user, p
 
 // withPort adds the usual port to a host.
 func withPort(addr, port string) string {
-	if _, _, err := net.SplitHostPort(addr); err == nil || addr == "" {
+	bracketed := strings.HasPrefix(addr, "[") && strings.HasSuffix(addr, "]")
+	if addr == "" || !bracketed && strings.Contains(addr, ":") {
 		return addr
 	}
 	return net.JoinHostPort(strings.Trim(addr, "[]"), port)

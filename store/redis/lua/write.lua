@@ -55,7 +55,7 @@ end
 local function changed(id, r, limit)
   if r.flags % 2 == 0 or limit <= now then return end
   call('ZADD', G .. 'changed', 0, id)
-  call('ZADD', G .. 'changedby', num(limit), id)
+  call('ZADD', G .. 'changedby', 'GT', num(limit), id) -- a token may tell of a later limit than the row does now
 end
 
 -- Moves what has ended for good out of the way of those who look for live sessions.

@@ -1,0 +1,444 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/audit"
+	"github.com/latchkey-go/latchkey/internal/servers"
+)
+
+// session is a Create of a session of ann that begins now and lives for an hour.
+func session(s *Store) latchkey.Create {
+	now := time.UnixMicro(s.StoreTime(s.cfg.Clock.Now())).UTC()
+	var id latchkey.ID
+	for i := range id {
+		id[i] = byte(prefixes.Add(1) * 37)
+	}
+	copy(id[:8], strconv.AppendInt(nil, prefixes.Add(1)+10_000_000, 10))
+	who := latchkey.Identity{Provider: "idp", Subject: "ann"}
+	placement := s.placementOf(who)
+	id[6], id[7], id[8] = 0x70|byte(placement>>8), byte(placement), 0x80|id[8]&0x3f
+	return latchkey.Create{Record: latchkey.Record{ID: id, Provider: who.Provider, Subject: who.Subject, CreatedAt: now, LastSeenAt: now,
+		Idle: time.Hour, Lifetime: time.Hour, ExpiresAt: now.Add(time.Hour)},
+		Event: audit.Event{Time: now, Action: audit.Create, Actor: "user", Session: id.String(), Provider: who.Provider, Subject: who.Subject, Outcome: audit.Done}}
+}
+
+func add(t *testing.T, s *Store) latchkey.ID {
+	t.Helper()
+	c := session(s)
+	if _, err := s.Create(t.Context(), c); err != nil {
+		t.Fatalf("Create: %v", cause(err))
+	}
+	return c.Record.ID
+}
+
+// cause is what an operator's log would show.
+func cause(err error) error {
+	for {
+		inner := errors.Unwrap(err)
+		if inner == nil {
+			return err
+		}
+		err = inner
+	}
+}
+
+func revocation(id latchkey.ID) latchkey.Revocation {
+	return latchkey.Revocation{ID: id, By: "admin:ada", Reason: "test", Event: audit.Event{Action: audit.Revoke, Actor: "admin:ada", Session: id.String()}}
+}
+
+// do runs a command on a store's server.
+func do(t *testing.T, s *Store, command ...string) {
+	t.Helper()
+	c := s.single.client
+	if err := c.Do(t.Context(), c.B().Arbitrary(command...).Build()).Error(); err != nil {
+		t.Fatalf("%v: %v", command, err)
+	}
+}
+
+func wantUnavailable(t *testing.T, what string, err error, because string) {
+	t.Helper()
+	var e *latchkey.Error
+	if !errors.As(err, &e) || e.Code != latchkey.CodeStoreUnavailable {
+		t.Errorf("%s: %v, want store_unavailable", what, err)
+		return
+	}
+	if text := e.Error() + ": " + cause(err).Error() + " " + errorChain(err); !strings.Contains(text, because) {
+		t.Errorf("%s: %s; want it to tell of %q", what, text, because)
+	}
+}
+
+func errorChain(err error) string {
+	var b strings.Builder
+	for ; err != nil; err = errors.Unwrap(err) {
+		b.WriteString(err.Error() + "; ")
+	}
+	return b.String()
+}
+
+// mad answers every connection in some way that no Redis does.
+func mad(t *testing.T, answer string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() { // ends with the listener
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				b := make([]byte, 4096)
+				for {
+					if _, err := conn.Read(b); err != nil {
+						return
+					}
+					if _, err := conn.Write([]byte(answer)); err != nil {
+						return
+					}
+				}
+			}()
+		}
+	}()
+	return l.Addr().String()
+}
+
+func TestOpenGarbage(t *testing.T) {
+	for name, answer := range map[string]string{
+		"HTTP":      "HTTP/1.1 400 Bad Request\r\n\r\n",
+		"HugeBulk":  "$99999999999999\r\n",
+		"HugeArray": "*2147483647\r\n",
+		"Negative":  "*-7\r\n",
+		"Surplus":   "+OK\r\n+OK\r\n+OK\r\n+OK\r\n+OK\r\n+OK\r\n+OK\r\n+OK\r\n",
+		"Pushes":    ">2\r\n+message\r\n+x\r\n",
+		"Maps":      "%1\r\n+proto\r\n+x\r\n",
+		"Numbers":   ":1\r\n",
+		"Nulls":     "_\r\n",
+		"Errors":    "-ERR no\r\n",
+		"Binary":    "\x00\x01\x02\xff\xfe",
+		"Silence":   "",
+	} {
+		t.Run(name, func(t *testing.T) {
+			addr := mad(t, answer)
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			defer cancel()
+			s, err := Open(ctx, Config{Addrs: []string{addr}, Timeout: 500 * time.Millisecond})
+			if err == nil {
+				s.Close()
+			}
+			wantUnavailable(t, name, err, addr)
+			// The feed reads the protocol by itself.
+			cfg := Config{Addrs: []string{addr}, Timeout: 200 * time.Millisecond}
+			if c, err := cfg.dialRaw(ctx, addr, "", "", 0); err == nil {
+				c.Close()
+				if slices.Contains([]string{"HTTP", "HugeBulk", "HugeArray", "Negative", "Errors", "Binary", "Silence"}, name) {
+					t.Error("the feed's handshake succeeded")
+				}
+			}
+		})
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	secured := servers.StartRedis(t, "--requirepass", "right")
+	evicting := servers.StartRedis(t, "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
+	clustered := servers.StartRedis(t, "--cluster-enabled", "yes")
+	replica := servers.StartRedis(t, "--replicaof", strings.Replace(shared.Addr, ":", " ", 1))
+	for name, c := range map[string]struct {
+		cfg     Config
+		because string
+	}{
+		"NoPassword":    {Config{Addrs: []string{secured.Addr}}, "password"},
+		"WrongPassword": {Config{Addrs: []string{secured.Addr}, Password: "wr0ng"}, "password"},
+		"Database":      {Config{Addrs: []string{shared.Addr}, DB: 99}, "DB index"},
+		"Evicting":      {Config{Addrs: []string{evicting.Addr}}, "allow-eviction"},
+		"Cluster":       {Config{Addrs: []string{clustered.Addr}}, "redis+cluster"},
+		"NoCluster":     {Config{Addrs: []string{shared.Addr}, Mode: Cluster}, "redis://"},
+		"Replica":       {Config{Addrs: []string{replica.Addr}}, "replica"},
+		"Unreachable":   {Config{Addrs: []string{"127.0.0.1:1"}}, "reached"},
+		"TLS":           {Config{Addrs: []string{shared.Addr}, TLS: tlsConfig()}, shared.Addr},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, err := Open(t.Context(), c.cfg)
+			if err == nil {
+				s.Close()
+			}
+			wantUnavailable(t, name, err, c.because)
+			if err != nil && (strings.Contains(errorChain(err), "wr0ng") || strings.Contains(err.Error(), "\n")) {
+				t.Errorf("%v", errorChain(err))
+			}
+		})
+	}
+	s := mustOpen(t, Config{Addrs: []string{evicting.Addr}, DangerouslyAllowEviction: true})
+	if w := strings.Join(s.Warnings(), "\n"); !strings.Contains(w, "evict") || !strings.Contains(w, "nothing on disk") {
+		t.Errorf("warnings: %v", w)
+	}
+	if w := mustOpen(t, Config{}).Warnings(); len(w) != 0 {
+		t.Errorf("warnings of a durable server: %v", w)
+	}
+}
+
+// What is not ours under our keys is never taken for a session or for none.
+func TestForeignKeys(t *testing.T) {
+	s := mustOpen(t, Config{})
+	id := add(t, s)
+	patch := latchkey.Patch{Record: latchkey.Record{ID: id, Version: 1}}
+	calls := func(because string) {
+		t.Helper()
+		_, err := s.Get(t.Context(), id)
+		wantUnavailable(t, "Get", err, because)
+		_, err = s.Revoke(t.Context(), revocation(id))
+		wantUnavailable(t, "Revoke", err, because)
+		wantUnavailable(t, "Patch", s.Patch(t.Context(), patch), because)
+		_, err = s.List(t.Context(), latchkey.ListQuery{})
+		wantUnavailable(t, "List", err, because)
+	}
+	key := s.rowKey(id)
+	do(t, s, "COPY", key, s.cfg.Prefix+"kept")
+	for _, foreign := range [][]string{{"SET", key, ""}, {"SET", key, "x"}, {"SET", key, strings.Repeat("\x01", headSize)}, {"DEL", key}} {
+		do(t, s, foreign...)
+		if foreign[0] == "DEL" || foreign[2] == "" {
+			do(t, s, "DEL", key)
+			do(t, s, "LPUSH", key, "x")
+		}
+		_, err := s.Get(t.Context(), id)
+		wantUnavailable(t, "Get", err, "")
+		if len(foreign) < 3 || len(foreign[2]) < headSize {
+			calls("a key of the store holds something else")
+		}
+		do(t, s, "DEL", key)
+	}
+	do(t, s, "COPY", s.cfg.Prefix+"kept", key)
+	if _, err := s.Get(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	generation := s.generationKey()
+	do(t, s, "RENAME", generation, s.cfg.Prefix+"gone")
+	calls("emptied")
+	_, err := s.Create(t.Context(), session(s))
+	wantUnavailable(t, "Create", err, "emptied")
+	for _, foreign := range [][]string{{"SET", generation, "x"}, {"SET", generation, "0"}, {"LPUSH", generation, "1"}} {
+		do(t, s, foreign...)
+		_, err := s.Get(t.Context(), id)
+		wantUnavailable(t, "Get", err, "")
+		do(t, s, "DEL", generation)
+	}
+	do(t, s, "RENAME", s.cfg.Prefix+"gone", generation)
+	if _, err := s.Get(t.Context(), id); err != nil {
+		t.Errorf("with everything back in place: %v", err)
+	}
+
+	for _, foreign := range [][]string{{"SET", "meta", "x"}, {"HSET", "meta", "a", "b"},
+		{"HSET", "meta", "schema", "1", "oldest", "1", "name", "');evil()", "placement", "AA", "mark", ""}} {
+		prefix := newPrefix()
+		foreign[1] = prefix + foreign[1]
+		do(t, s, foreign...)
+		_, err := Open(t.Context(), Config{Addrs: []string{shared.Addr}, Prefix: prefix})
+		wantUnavailable(t, "Open", err, "use another prefix")
+	}
+	do(t, s, "HSET", s.cfg.Prefix+"meta", "schema", "9", "oldest", "9")
+	if _, err := Open(t.Context(), Config{Addrs: []string{shared.Addr}, Prefix: s.cfg.Prefix}); !errors.Is(err, ErrSchema) {
+		t.Errorf("a newer schema: %v", err)
+	}
+}
+
+// A server that is killed and comes back has what was acknowledged; in between
+// nothing is known.
+func TestServerKilled(t *testing.T) {
+	server := servers.StartRedis(t, "--appendonly", "yes", "--appendfsync", "always")
+	s := mustOpen(t, Config{Addrs: []string{server.Addr}, Timeout: time.Second})
+	live, ended := add(t, s), add(t, s)
+	following := follow(t, s)
+	if _, err := s.Revoke(t.Context(), revocation(ended)); err != nil {
+		t.Fatal(err)
+	}
+	server.Kill(t)
+	if err := <-following.ended; latchkey.CodeOf(err) != latchkey.CodeStoreUnavailable {
+		t.Errorf("Follow ended with %v", err)
+	}
+	_, err := s.Get(t.Context(), live)
+	wantUnavailable(t, "Get", err, "")
+	_, err = s.Revoke(t.Context(), revocation(live))
+	wantUnavailable(t, "Revoke", err, "")
+	server.Restart(t)
+	eventually(t, func() bool { _, err := s.Get(t.Context(), live); return err == nil })
+	rec, err := s.Get(t.Context(), live)
+	if err != nil || !rec.RevokedAt.IsZero() {
+		t.Errorf("the live session: %+v, %v", rec, err)
+	}
+	if rec, err = s.Get(t.Context(), ended); err != nil || rec.RevokedAt.IsZero() {
+		t.Errorf("the revoked session: %+v, %v", rec, err)
+	}
+	// The scripts are gone with the server's memory.
+	if _, err := s.Revoke(t.Context(), revocation(live)); err != nil {
+		t.Errorf("Revoke after the restart: %v", errorChain(err))
+	}
+	eventually(t, func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		return s.Follow(ctx, 10*time.Millisecond, func(b latchkey.Batch) {
+			if b.Sent != (latchkey.Moment{}) {
+				cancel()
+			}
+		}) == context.Canceled
+	})
+}
+
+// A server that holds still answers nothing; callers with a deadline get their
+// answer by then, others in a bounded time.
+func TestServerStopped(t *testing.T) {
+	server := servers.StartRedis(t)
+	s := mustOpen(t, Config{Addrs: []string{server.Addr}, Timeout: 300 * time.Millisecond})
+	id := add(t, s)
+	server.Stop(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err := s.Get(ctx, id)
+	wantUnavailable(t, "Get", err, "")
+	_, err = s.Revoke(ctx, revocation(id))
+	wantUnavailable(t, "Revoke", err, "")
+	_, err = s.Get(context.Background(), id)
+	wantUnavailable(t, "Get without a deadline", err, "")
+	_, err = s.Create(context.Background(), session(s))
+	wantUnavailable(t, "Create without a deadline", err, "")
+	server.Continue(t)
+	eventually(t, func() bool { _, err := s.Get(t.Context(), id); return err == nil })
+}
+
+// With the feed's connection cut there are no proofs; changes go on.
+func TestFeedCut(t *testing.T) {
+	proxy := servers.StartProxy(t, shared.Addr)
+	s := mustOpen(t, Config{Addrs: []string{proxy.Addr}, Timeout: 300 * time.Millisecond})
+	id := add(t, s)
+	f := follow(t, s)
+	f.await(t, func(b latchkey.Batch) bool { return b.Sent != (latchkey.Moment{}) })
+	proxy.Stall()
+	// Nothing passes, so neither do beats; at last the line gives up.
+	if err := <-f.ended; latchkey.CodeOf(err) != latchkey.CodeStoreUnavailable {
+		t.Errorf("Follow ended with %v", err)
+	}
+	proxy.Cut()
+	_, err := s.Get(t.Context(), id)
+	wantUnavailable(t, "Get", err, "")
+	proxy.Resume()
+	eventually(t, func() bool { _, err := s.Get(t.Context(), id); return err == nil })
+}
+
+// A follower that never comes back from deliver is cut off, and neither the change
+// nor other followers are lost to it.
+func TestBlockedFollowerIsCutOff(t *testing.T) {
+	s := mustOpen(t, Config{})
+	id := add(t, s)
+	release, begun := make(chan struct{}), make(chan struct{})
+	ended := make(chan error, 1)
+	go func() {
+		ended <- s.Follow(t.Context(), time.Second, func(b latchkey.Batch) {
+			if b.Reset {
+				close(begun)
+			}
+			if len(b.IDs) > 0 {
+				<-release
+			}
+		})
+	}()
+	<-begun
+	good := follow(t, s)
+	if _, err := s.Revoke(t.Context(), revocation(id)); err != nil {
+		t.Fatalf("Revoke with a blocked follower: %v", err)
+	}
+	if !good.told(id) {
+		t.Error("the other follower was not told before Revoke returned")
+	}
+	close(release)
+	if err := <-ended; latchkey.CodeOf(err) != latchkey.CodeStoreUnavailable {
+		t.Errorf("the blocked Follow returned %v", err)
+	}
+}
+
+// Memory that is full refuses changes whole, and reads go on.
+func TestMemoryFull(t *testing.T) {
+	server := servers.StartRedis(t)
+	s := mustOpen(t, Config{Addrs: []string{server.Addr}})
+	id := add(t, s)
+	do(t, s, "CONFIG", "SET", "maxmemory", "1mb")
+	_, err := s.Create(t.Context(), session(s))
+	wantUnavailable(t, "Create", err, "memory is full")
+	if _, err := s.Get(t.Context(), id); err != nil {
+		t.Errorf("Get: %v", err)
+	}
+	page, err := s.List(t.Context(), latchkey.ListQuery{State: latchkey.AnyState})
+	if err != nil || len(page.Records) != 1 {
+		t.Errorf("%d sessions listed, %v", len(page.Records), err)
+	}
+	do(t, s, "CONFIG", "SET", "maxmemory", "0")
+	if _, err := s.Create(t.Context(), session(s)); err != nil {
+		t.Errorf("Create with memory again: %v", err)
+	}
+}
+
+// A server that is made a replica while it is in use is not believed any more.
+func TestDemoted(t *testing.T) {
+	server := servers.StartRedis(t)
+	s := mustOpen(t, Config{Addrs: []string{server.Addr}})
+	id := add(t, s)
+	do(t, s, "REPLICAOF", "127.0.0.1", "1") // nobody: the data stays
+	eventually(t, func() bool { _, err := s.Get(t.Context(), id); return err != nil })
+	_, err := s.Get(t.Context(), id)
+	wantUnavailable(t, "Get", err, "replica")
+	_, err = s.Revoke(t.Context(), revocation(id))
+	wantUnavailable(t, "Revoke", err, "replica")
+	do(t, s, "REPLICAOF", "NO", "ONE")
+	eventually(t, func() bool { _, err := s.Get(t.Context(), id); return err == nil })
+}
+
+func TestScriptsFlushed(t *testing.T) {
+	s := mustOpen(t, Config{})
+	first := add(t, s)
+	do(t, s, "SCRIPT", "FLUSH")
+	second := add(t, s)
+	for _, id := range []latchkey.ID{first, second} {
+		if _, err := s.Get(t.Context(), id); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// Close leaves no goroutine behind.
+func TestCloseLeavesNothing(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	s := mustOpen(t, Config{})
+	add(t, s)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := make(chan error, 1)
+	begun := make(chan struct{})
+	go func() {
+		done <- s.Follow(ctx, time.Second, func(b latchkey.Batch) {
+			if b.Reset {
+				close(begun)
+			}
+		})
+	}()
+	<-begun
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; latchkey.CodeOf(err) != latchkey.CodeStoreUnavailable {
+		t.Errorf("Follow returned %v", err)
+	}
+	goleak.VerifyNone(t, before)
+}

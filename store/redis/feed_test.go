@@ -1,0 +1,146 @@
+package redis
+
+import (
+	"context"
+	"crypto/tls"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/latchkey-go/latchkey"
+)
+
+func tlsConfig() *tls.Config { return &tls.Config{MinVersion: tls.VersionTLS12} }
+
+// following gathers what a feed delivers.
+type following struct {
+	ended   chan error
+	arrived chan struct{}
+
+	mu      sync.Mutex
+	batches []latchkey.Batch
+}
+
+const beatInterval = 20 * time.Millisecond
+
+func follow(t *testing.T, s *Store) *following {
+	t.Helper()
+	f := &following{ended: make(chan error, 1), arrived: make(chan struct{}, 1)}
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	go func() {
+		f.ended <- s.Follow(ctx, beatInterval, func(b latchkey.Batch) {
+			b.IDs = slices.Clone(b.IDs)
+			f.mu.Lock()
+			f.batches = append(f.batches, b)
+			f.mu.Unlock()
+			select {
+			case f.arrived <- struct{}{}:
+			default:
+			}
+		})
+	}()
+	f.await(t, func(b latchkey.Batch) bool { return b.Reset })
+	return f
+}
+
+// await waits for a batch that satisfies is.
+func (f *following) await(t *testing.T, is func(latchkey.Batch) bool) {
+	t.Helper()
+	late := time.NewTimer(10 * time.Second)
+	defer late.Stop()
+	for {
+		f.mu.Lock()
+		found := slices.ContainsFunc(f.batches, is)
+		f.mu.Unlock()
+		if found {
+			return
+		}
+		select {
+		case <-f.arrived:
+		case err := <-f.ended:
+			t.Fatalf("Follow ended: %v", errorChain(err))
+		case <-late.C:
+			t.Fatal("the feed delivers nothing")
+		}
+	}
+}
+
+func (f *following) told(id latchkey.ID) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.ContainsFunc(f.batches, func(b latchkey.Batch) bool { return slices.Contains(b.IDs, id) })
+}
+
+func eventually(t *testing.T, done func() bool) {
+	t.Helper()
+	late, tick := time.NewTimer(20*time.Second), time.NewTicker(2*time.Millisecond)
+	defer late.Stop()
+	defer tick.Stop()
+	for !done() {
+		select {
+		case <-tick.C:
+		case <-late.C:
+			t.Fatal("waited in vain")
+		}
+	}
+}
+
+// What one node changes, another one's follower hears of.
+func TestTwoNodes(t *testing.T) {
+	first := mustOpen(t, Config{})
+	second := mustOpen(t, Config{Prefix: first.cfg.Prefix})
+	stranger := mustOpen(t, Config{})
+	if first.name != second.name || first.placement != second.placement || first.name == stranger.name {
+		t.Fatal("two nodes of one prefix are not of one store, or those of two are")
+	}
+	f, other := follow(t, second), follow(t, stranger)
+	var ids []latchkey.ID
+	for range 50 {
+		ids = append(ids, add(t, first))
+	}
+	for _, id := range ids[:25] {
+		if _, err := first.Revoke(t.Context(), revocation(id)); err != nil {
+			t.Fatal(err)
+		}
+		f.await(t, func(b latchkey.Batch) bool { return slices.Contains(b.IDs, id) })
+		if rec, err := second.Get(t.Context(), id); err != nil || rec.RevokedAt.IsZero() {
+			t.Errorf("revoked on one node, %+v, %v on the other", rec, err)
+		}
+	}
+	if _, err := first.Revoke(t.Context(), latchkey.Revocation{All: true, By: "x"}); err != nil {
+		t.Fatal(err)
+	}
+	f.await(t, func(b latchkey.Batch) bool { return b.All })
+	if rec, err := second.Get(t.Context(), ids[30]); err != nil || rec.RevokedAt.IsZero() || rec.RevokedBy != "x" {
+		t.Errorf("everything was ended on one node, %+v, %v on the other", rec, err)
+	}
+	other.mu.Lock()
+	defer other.mu.Unlock()
+	for _, b := range other.batches {
+		if len(b.IDs) > 0 || b.All {
+			t.Errorf("another store's follower was told %+v", b)
+		}
+	}
+}
+
+// The node's idea of the server's time is the server's, whatever its own clocks show.
+func TestStoreTime(t *testing.T) {
+	s := mustOpen(t, Config{Clock: skewed{}})
+	before := time.Now().UnixMicro()
+	got := s.StoreTime(s.cfg.Clock.Now())
+	after := time.Now().UnixMicro()
+	if got < before-20_000 || got > after+20_000 {
+		t.Errorf("the store's time is %d, the server's between %d and %d", got, before, after)
+	}
+}
+
+// skewed is the machine's clock, with the wall clock a year behind.
+type skewed struct{}
+
+func (skewed) Now() latchkey.Moment {
+	m := latchkey.SystemClock().Now()
+	m.Wall -= int64(365 * 24 * time.Hour)
+	return m
+}
