@@ -48,12 +48,12 @@ type Config struct {
 	ReadOnly bool
 
 	// Timeout bounds each call that a context does not bound more tightly, except
-	// for those that look at all rows: 10 seconds unless set, at most 5 minutes.
+	// for those that look at all rows: 5 seconds unless set, at most a minute.
 	Timeout time.Duration
-	// Writers and Readers bound the connections for changes and for Get: 16 and 4
+	// Connections and Readers bound the connections for changes and for Get: 16 and 4
 	// unless set, at most 1,000 each. More callers of Get than Readers share queries.
 	// Besides these a store keeps up to 8 connections.
-	Writers, Readers int
+	Connections, Readers int
 
 	// handClock has the store's time follow Clock instead of the server's, for tests
 	// that turn a clock by hand.
@@ -62,13 +62,13 @@ type Config struct {
 
 // Defaults and bounds of the configuration.
 const (
-	defaultTimeout = 10 * time.Second
-	maxTimeout     = 5 * time.Minute
-	defaultWriters = 16
-	defaultReaders = 4
-	maxConns       = 1000
-	followers      = 4 // connections that the feed polls on
-	scanners       = 4 // connections for lists, counts and the search of a purge
+	defaultTimeout     = 5 * time.Second
+	maxTimeout         = time.Minute
+	defaultConnections = 16
+	defaultReaders     = 4
+	maxConns           = 1000
+	followers          = 4 // connections that the feed polls on
+	scanners           = 4 // connections for lists, counts and the search of a purge
 )
 
 // target is what a URL says.
@@ -91,7 +91,7 @@ func (cfg *Config) check() (*target, error) {
 	for _, c := range []struct {
 		field    string
 		n, usual int
-	}{{"Writers", cfg.Writers, defaultWriters}, {"Readers", cfg.Readers, defaultReaders}} {
+	}{{"Connections", cfg.Connections, defaultConnections}, {"Readers", cfg.Readers, defaultReaders}} {
 		if c.n < 0 || c.n > maxConns {
 			add(c.field, "%d is not between 0, which means %d, and %d", c.n, c.usual, maxConns)
 		}
@@ -103,11 +103,19 @@ func (cfg *Config) check() (*target, error) {
 		return nil, &latchkey.Error{Code: latchkey.CodeInvalidRequest, Message: "latchkey: mysql store", Fields: problems}
 	}
 	cfg.Timeout = cmp.Or(cfg.Timeout, defaultTimeout)
-	cfg.Writers, cfg.Readers = cmp.Or(cfg.Writers, defaultWriters), cmp.Or(cfg.Readers, defaultReaders)
+	cfg.Connections, cfg.Readers = cmp.Or(cfg.Connections, defaultConnections), cmp.Or(cfg.Readers, defaultReaders)
 	if cfg.Clock == nil {
 		cfg.Clock = latchkey.SystemClock()
 	}
 	return to, nil
+}
+
+// CheckURL reports what is wrong with a URL, as a text of one line, or "". It never
+// repeats the URL: there may be a password in it.
+func CheckURL(text string) string {
+	var problems []string
+	parseURL(text, func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) })
+	return strings.Join(problems, "; ")
 }
 
 const urlForm = "mysql://USER:PASSWORD@HOST:PORT/DATABASE"

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	driver "github.com/go-sql-driver/mysql"
 )
@@ -44,11 +45,15 @@ func (s *server) mariadb() bool { return strings.Contains(s.version, "MariaDB") 
 // keep its word.
 type connector struct {
 	sqldriver.Connector
-	to *target
+	to      *target
+	timeout time.Duration
 }
 
-// Connect implements driver.Connector.
+// Connect implements driver.Connector. It is bounded: a server may take a
+// connection and say nothing.
 func (c *connector) Connect(ctx context.Context) (sqldriver.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
 	conn, err := c.Connector.Connect(ctx)
 	if err != nil {
 		return nil, err
@@ -153,7 +158,7 @@ func (to *target) open(cfg *Config, n int, bounded bool) (*sql.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db := sql.OpenDB(&connector{inner, to})
+	db := sql.OpenDB(&connector{inner, to, cfg.Timeout})
 	db.SetMaxOpenConns(n)
 	db.SetMaxIdleConns(n)
 	db.SetConnMaxIdleTime(idleConn)

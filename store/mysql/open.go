@@ -89,7 +89,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		db      **sql.DB
 		n       int
 		bounded bool
-	}{{&s.work, cfg.Writers, false}, {&s.scans, scanners, false}, {&s.polls, followers, true}, {&reading, cfg.Readers, true}} {
+	}{{&s.work, cfg.Connections, false}, {&s.scans, scanners, false}, {&s.polls, followers, true}, {&reading, cfg.Readers, true}} {
 		if *pool.db, err = to.open(&cfg, pool.n, pool.bounded); err != nil {
 			return nil, to.cannotOpen(err)
 		}

@@ -83,11 +83,11 @@ func TestOpenRace(t *testing.T) {
 }
 
 func TestConfigProblems(t *testing.T) {
-	_, err := Open(t.Context(), Config{Timeout: -1, Readers: -1, Writers: maxConns + 1, Mark: strings.Repeat("x", 300)})
+	_, err := Open(t.Context(), Config{Timeout: -1, Readers: -1, Connections: maxConns + 1, Mark: strings.Repeat("x", 300)})
 	if latchkey.CodeOf(err) != latchkey.CodeInvalidRequest {
 		t.Fatalf("error is %v", err)
 	}
-	for _, field := range []string{"URL", "Timeout", "Readers", "Writers", "Mark"} {
+	for _, field := range []string{"URL", "Timeout", "Readers", "Connections", "Mark"} {
 		if !strings.Contains(err.Error(), field) {
 			t.Errorf("%q does not name %s", err, field)
 		}
