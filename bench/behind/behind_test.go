@@ -36,7 +36,7 @@ func BenchmarkBehind(b *testing.B) {
 		n := kind.Start(b).Node(fleet.Setting{Cache: true})
 		requests := hot(b, n, hotSet)
 		w := writer{http.Header{}}
-		subjects = append(subjects, paired.Loop(kind.Name, func(i int) error {
+		subjects = append(subjects, paired.Compute(kind.Name, func(i int) error {
 			s, err := n.Read(w, requests[i%hotSet])
 			if err != nil || s.Subject() == "" {
 				return errors.Join(errNoSession, err)

@@ -38,18 +38,18 @@ func BenchmarkSessionID(b *testing.B) {
 		b.Fatal(err)
 	}
 	paired.Compare(b, paired.Plan{},
-		paired.Loop("latchkey", func(i int) error {
+		paired.Compute("latchkey", func(i int) error {
 			id, _, err := s.LoadsString(made[i%tokens], time.Hour)
 			if err != nil || id != ids[i%tokens] {
 				return fmt.Errorf("%q is read as %q: %w", made[i%tokens], id, err)
 			}
 			return nil
 		}),
-		paired.Loop("latchkey_any", func(i int) error { // as any value, not as the text that it is
+		paired.Compute("latchkey_any", func(i int) error { // as any value, not as the text that it is
 			_, _, err := s.Loads(made[i%tokens], time.Hour)
 			return err
 		}),
-		py.Subject("python", "loads"))
+		py.Compute("python", "loads"))
 }
 
 // identity is the cookie of reflow's sign-in as its model writes it.
@@ -97,24 +97,24 @@ func identities(b *testing.B, list []identity) {
 		b.Fatal(err)
 	}
 	paired.Compare(b, paired.Plan{},
-		paired.Loop("latchkey", func(i int) error {
+		paired.Compute("latchkey", func(i int) error {
 			id, err := codec.Decode(made[i%tokens])
 			if err != nil || id.Subject != list[i%tokens].Subject {
 				return fmt.Errorf("%s is read as %+v: %w", made[i%tokens], id, err)
 			}
 			return nil
 		}),
-		py.Subject("python", "decode"),
-		py.Subject("python_loads", "loads"))
+		py.Compute("python", "decode"),
+		py.Compute("python_loads", "loads"))
 	dst := make([]byte, 0, 512)
 	paired.Compare(b, paired.Plan{},
-		paired.Loop("latchkey_loads", func(i int) error {
+		paired.Compute("latchkey_loads", func(i int) error {
 			_, _, err := s.Loads(made[i%tokens], time.Hour)
 			return err
 		}),
-		paired.Loop("latchkey_json", func(i int) error { // the text as it is, checked to be JSON
+		paired.Compute("latchkey_json", func(i int) error { // the text as it is, checked to be JSON
 			_, _, err := s.LoadsJSON(dst, made[i%tokens], time.Hour)
 			return err
 		}),
-		py.Subject("python_dict", "loads"))
+		py.Compute("python_dict", "loads"))
 }

@@ -3,10 +3,12 @@
 // benchmarks of the same run, from the medians.
 //
 //	report out/*.txt
+//	report -into ../docs/performance.md out/*.txt
 package main
 
 import (
 	"bufio"
+	"flag"
 	"fmt"
 	"os"
 	"regexp"
@@ -62,27 +64,78 @@ func (r results) median(name, unit string) (float64, bool) {
 	return v[len(v)/2], true
 }
 
+const (
+	begin = "<!-- begin: what bench/report prints -->\n"
+	end   = "<!-- end -->\n"
+)
+
 func main() {
+	into := flag.String("into", "", "also put the tables into this page, if all was run")
+	flag.Parse()
 	r := make(results)
-	for _, path := range os.Args[1:] {
+	for _, path := range flag.Args() {
 		if err := r.read(path); err != nil {
-			fmt.Fprintln(os.Stderr, "report:", err)
-			os.Exit(1)
+			fail(err)
 		}
 	}
+	text, whole := r.tables()
+	fmt.Print(text)
+	if *into == "" {
+		return
+	}
+	if !whole {
+		fmt.Fprintln(os.Stderr, "report: not all was run, so", *into, "stays as it is")
+		return
+	}
+	page, err := os.ReadFile(*into)
+	if err != nil {
+		fail(err)
+	}
+	before, rest, ok1 := strings.Cut(string(page), begin)
+	_, after, ok2 := strings.Cut(rest, end)
+	if !ok1 || !ok2 {
+		fail(fmt.Errorf("%s has no place for the tables", *into))
+	}
+	if err := os.WriteFile(*into, []byte(before+begin+"\n"+text+end+after), 0o644); err != nil {
+		fail(err)
+	}
+}
+
+func fail(err error) {
+	fmt.Fprintln(os.Stderr, "report:", err)
+	os.Exit(1)
+}
+
+// tables are all figures as Markdown; whole reports that each was measured.
+func (r results) tables() (text string, whole bool) {
+	var b strings.Builder
+	whole = true
 	for _, t := range tables {
-		fmt.Printf("### %s\n\n", t.title)
-		w := tabwriter.NewWriter(os.Stdout, 0, 0, 1, ' ', 0)
+		fmt.Fprintf(&b, "### %s\n\n", t.title)
+		w := tabwriter.NewWriter(&b, 0, 0, 1, ' ', 0)
 		fmt.Fprintln(w, "| figure\t| asked\t| measured\t|")
 		fmt.Fprintln(w, "|---\t|---\t|---\t|")
 		for _, row := range t.rows {
 			asked, measured := row.texts(r)
 			fmt.Fprintf(w, "| %s\t| %s\t| %s\t|\n", row.what, asked, measured)
+			whole = whole && measured != notRun
 		}
 		w.Flush()
-		fmt.Println()
+		b.WriteByte('\n')
 	}
+	b.WriteString("### Times of that run\n\nMedians, on the machine below.\n\n")
+	w := tabwriter.NewWriter(&b, 0, 0, 1, ' ', 0)
+	for _, name := range times {
+		if ns, ok := r.median(name, "ns/op"); ok {
+			fmt.Fprintf(w, "    %s\t%10.0f ns\n", name, ns)
+		}
+	}
+	w.Flush()
+	b.WriteByte('\n')
+	return b.String(), whole
 }
+
+const notRun = "not run"
 
 // texts are what was asked for and what was measured.
 func (row row) texts(r results) (asked, measured string) {
@@ -92,7 +145,7 @@ func (row row) texts(r results) (asked, measured string) {
 		under, ok = r.median(row.under, row.unit)
 		v /= under
 	}
-	measured = "not run"
+	measured = notRun
 	if ok {
 		measured = fmt.Sprintf(row.show, v)
 		if row.least && v < row.bound || !row.least && v > row.bound {

@@ -99,3 +99,12 @@ func grown() (list []row) {
 	}
 	return list
 }
+
+// times are the benchmarks whose times are shown as they are.
+var times = []string{"Hot/latchkey_subject", "Hot/latchkey_subject_context", "Hot/latchkey_value", "Hot/scs_memstore", "Hot/gorilla_cookiestore",
+	"Stateless/latchkey", "Stateless/gorilla_cookiestore", "Stateless/python", "CSRF/latchkey", "CSRF/gorilla_csrf",
+	"SessionID/latchkey", "SessionID/python", "Identity/password/latchkey", "Identity/password/python",
+	"Upstream/process", "Upstream/redis_native", "Upstream/redis_get", "Upstream/python",
+	"SQLiteGet/latchkey", "SQLiteGet/bare", "RedisGet/one/latchkey", "RedisGet/one/get", "PostgresGet/one/latchkey", "PostgresGet/one/select_1",
+	"RedisGet/64/latchkey", "RedisGet/64/goredis", "RedisGet/256/latchkey", "RedisGet/256/goredis",
+	"PostgresGet/many/latchkey", "PostgresGet/many/latchkey_coalesced", "PostgresGet/many/pgbench"}

@@ -120,7 +120,7 @@ func gorilla(b *testing.B) paired.Subject {
 		again.AddCookie(w.Result().Cookies()[0])
 		list = append(list, again)
 	}
-	return paired.Loop("gorilla_cookiestore", func(i int) error {
+	return paired.Compute("gorilla_cookiestore", func(i int) error {
 		// It keeps what it decoded in the request's context: a shallow copy is a new request.
 		s, err := store.Get(list[i%people].WithContext(context.Background()), "session")
 		if err != nil || s.Values["subject"] == "" {
@@ -153,19 +153,19 @@ func BenchmarkStateless(b *testing.B) {
 		}
 	}))
 	paired.Compare(b, paired.Plan{},
-		paired.Loop("latchkey", func(i int) error {
+		paired.Compute("latchkey", func(i int) error {
 			s, err := m.Read(w, list[i%people])
 			if err != nil || s.Subject() != names[i%people] {
 				return errors.Join(errNoSession, err)
 			}
 			return nil
 		}),
-		paired.Loop("latchkey_context", func(i int) error {
+		paired.Compute("latchkey_context", func(i int) error {
 			inner.ServeHTTP(w, list[i%people])
 			return wrong
 		}),
 		gorilla(b),
-		py.Subject("python", "loads"))
+		py.Compute("python", "loads"))
 	if n := reads.Load(); n > 0 {
 		b.Errorf("the store was read %d times", n)
 	}

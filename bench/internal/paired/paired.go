@@ -55,15 +55,29 @@ func (p Plan) withDefaults() Plan {
 	return p
 }
 
+// epoch is what wall clocks here count from.
+var epoch = time.Now()
+
 // Loop is a subject that one caller in this process does over and over; i counts
 // from 0 over all turns. Its allocations are counted.
 func Loop(name string, op func(i int) error) Subject {
+	return loop(name, op, func() time.Duration { return time.Since(epoch) })
+}
+
+// Compute is a Loop that waits for nothing, and whose processor time is measured, so
+// that other programs do not count. What the collector does on another thread does
+// not either, as it would not by the wall clock.
+func Compute(name string, op func(i int) error) Subject { return loop(name, op, threadTime) }
+
+func loop(name string, op func(i int) error, clock func() time.Duration) Subject {
 	next := 0
 	return Subject{name, func(d time.Duration) (Done, error) {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
 		runtime.GC() // the garbage of the subject before is not this one's
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		n, chunk, start := 0, 1, time.Now()
+		n, chunk, start := 0, 1, clock()
 		var took time.Duration
 		for last := time.Duration(0); took < d; last = took {
 			for range chunk {
@@ -73,7 +87,7 @@ func Loop(name string, op func(i int) error) Subject {
 				next++
 			}
 			n += chunk
-			if took = time.Since(start); took-last < 50*time.Microsecond {
+			if took = clock() - start; took-last < 50*time.Microsecond {
 				chunk *= 2 // so that reading the clock does not count
 			}
 		}

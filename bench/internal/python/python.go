@@ -88,14 +88,23 @@ func (p *Peer) ask(answer any, function string, args ...any) error {
 	return json.Unmarshal(p.lines.Bytes(), answer)
 }
 
-// Subject is a function of peer.py that is done over and over.
-func (p *Peer) Subject(name, function string) paired.Subject {
+// Subject is a function of peer.py that is done over and over, timed by the wall.
+func (p *Peer) Subject(name, function string) paired.Subject { return p.subject(name, function, false) }
+
+// Compute is a Subject whose processor time is measured; see [paired.Compute].
+func (p *Peer) Compute(name, function string) paired.Subject { return p.subject(name, function, true) }
+
+func (p *Peer) subject(name, function string, compute bool) paired.Subject {
 	return paired.Subject{Name: name, Turn: func(d time.Duration) (paired.Done, error) {
 		var did struct {
-			N       int
-			Seconds float64
+			N               int
+			Seconds, Worked float64
 		}
 		err := p.ask(&did, "turn", function, d.Seconds())
-		return paired.Done{N: did.N, Took: time.Duration(did.Seconds * 1e9), Allocs: math.NaN()}, err
+		took := did.Seconds
+		if compute {
+			took = did.Worked
+		}
+		return paired.Done{N: did.N, Took: time.Duration(took * 1e9), Allocs: math.NaN()}, err
 	}}
 }
