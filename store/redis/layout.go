@@ -116,7 +116,7 @@ func (s *Store) placementOf(who latchkey.Identity) uint16 {
 
 // rowKey is where a session's row is.
 func (s *Store) rowKey(id latchkey.ID) string {
-	text := id.String()
+	text := id.String() // its 16th to 18th character are the placement
 	return s.cfg.Prefix + "{" + text[15:18] + "}s:" + text
 }
 

@@ -117,14 +117,14 @@ func (l *line) detach(f *follower) {
 }
 
 // doubt is why the primary's answers count as unavailable, nil when they do not.
-func (l *line) doubt(now latchkey.Moment) error {
+func (l *line) doubt(clock latchkey.Clock) error {
 	if trouble := l.trouble.Load(); trouble != nil {
 		return *trouble
 	}
 	if l.n.s.confirm == 0 {
 		return nil
 	}
-	sent := l.proof.Load()
+	now, sent := clock.Now(), l.proof.Load()
 	if sent == nil || max(now.Mono-sent.Mono, now.Wall-sent.Wall, sent.Wall-now.Wall) > int64(l.n.s.cfg.Lease) {
 		return errNoBeat
 	}

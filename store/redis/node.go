@@ -52,7 +52,7 @@ func (cfg *Config) newClient(addr string) (c rueidis.Client, err error) {
 
 // usable refuses answers of a primary that may be none any more.
 func (n *node) usable() error {
-	if cause := n.line.doubt(n.s.cfg.Clock.Now()); cause != nil {
+	if cause := n.line.doubt(n.s.cfg.Clock); cause != nil {
 		return unavailable(cause)
 	}
 	return nil
