@@ -97,6 +97,10 @@ type Page struct {
 	// Unprefixed mounts it outside Config.Prefix too, for callers that are no
 	// browsers: an identity provider's back-channel logout, a key set.
 	Unprefixed bool
+	// CrossSite lets requests reach it without the cross-site check: for callers that
+	// are no browsers and prove themselves by what they send, such as an identity
+	// provider with a signed logout token. Such a handler takes no cookie.
+	CrossSite bool
 }
 
 const (

@@ -29,7 +29,10 @@ func (s *Server) mount(page Page) (err error) {
 // ServeMux is asked first what it would do: its own answers to an unknown path
 // (404) and to another method (405) are plain text, and here both are not_found.
 func (s *Server) page(page Page, prefix string) http.Handler {
-	guarded := s.csrf.Handler(page.Handler)
+	guarded := page.Handler
+	if !page.CrossSite {
+		guarded = s.csrf.Handler(page.Handler)
+	}
 	router, _ := page.Handler.(*http.ServeMux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		inner, ok := below(r, prefix)
