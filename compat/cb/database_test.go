@@ -11,7 +11,7 @@ import (
 	"github.com/latchkey-go/latchkey/compat/internal/databasetest"
 )
 
-var databases databasetest.Databases
+var databases = databasetest.Databases{WithMariaDB: true}
 
 func TestMain(m *testing.M) { os.Exit(databases.Main(m)) }
 

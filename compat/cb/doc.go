@@ -1,6 +1,6 @@
 // Package cb reads and writes the cookie and the rows of cb_session, admin sessions
-// kept in an SQL table. [Codec] has the values, [Service] the table, in SQLite and
-// PostgreSQL.
+// kept in an SQL table. [Codec] has the values, [Service] the table, in SQLite,
+// PostgreSQL and MariaDB.
 //
 // The cookie is an itsdangerous token (SHA-1, django-concat, salt "session") of the
 // JSON string of a random value; the row holds the hex SHA-256 of that value and

@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// DB is a database of either engine. It is safe for concurrent use if its pool is.
+// DB is a database of one of the engines. It is safe for concurrent use if its pool is.
 type DB struct {
-	run      runner
-	postgres bool
+	run               runner
+	postgres, mariadb bool
 }
 
 // runner is what an engine does.
@@ -20,6 +20,9 @@ type runner interface {
 
 // IsPostgreSQL tells the engines apart, for what they write differently.
 func (db *DB) IsPostgreSQL() bool { return db.postgres }
+
+// IsMariaDB tells the engines apart, for what they write differently.
+func (db *DB) IsMariaDB() bool { return db.mariadb }
 
 // Query hands each row of a SELECT, or of a statement with RETURNING, to each, which
 // may keep it. An error of each ends the query and is returned as it is.
@@ -38,7 +41,7 @@ func (db *DB) Exec(ctx context.Context, statement string, args ...Value) (int64,
 	return db.run.exec(ctx, statement, args)
 }
 
-var errNoDB = errors.New("engine: no database; make one with SQLite or PostgreSQL")
+var errNoDB = errors.New("engine: no database; make one with SQLite, PostgreSQL or MariaDB")
 
 // PostgreSQL makes a DB of a *pgxpool.Pool, *pgx.Conn or pgx.Tx. Concurrent use needs
 // the pool.

@@ -50,7 +50,7 @@ func RealValue(f float64) Value { return Value{kind: Real, real: f} }
 // is not UTF-8.
 func TextValue(s string) Value { return Value{kind: Text, text: s} }
 
-// BoolValue is a truth value; SQLite keeps 0 or 1.
+// BoolValue is a truth value; SQLite and MariaDB keep 0 or 1.
 func BoolValue(b bool) Value {
 	if b {
 		return Value{kind: Bool, num: 1}

@@ -1,7 +1,7 @@
-"""cb_session's SessionService, made again from its SQL and formulas over sqlite3 or psycopg2.
+"""cb_session's SessionService, made again from its SQL and formulas over sqlite3, psycopg2 or pymysql.
 
 cb_session.py DATABASE SECRET DAYS: a request a line, {"op", ...}; an answer a line.
-DATABASE is a path, or a postgres:// URL.
+DATABASE is a path, or a postgres:// or mysql:// URL.
 """
 
 import hashlib
@@ -20,6 +20,15 @@ if database.startswith("postgres"):
 
     connection, mark = psycopg2.connect(database), "%s"
     connection.autocommit = True
+elif database.startswith("mysql"):
+    from urllib.parse import unquote, urlsplit
+
+    import pymysql
+
+    u = urlsplit(database)
+    connection, mark = pymysql.connect(
+        host=u.hostname, port=u.port, user=u.username, password=unquote(u.password), database=u.path[1:], charset="utf8mb4", autocommit=True
+    ), "%s"
 else:
     connection, mark = sqlite3.connect(database, timeout=30, isolation_level=None), "?"
 

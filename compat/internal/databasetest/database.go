@@ -3,15 +3,18 @@
 package databasetest
 
 import (
+	"database/sql"
 	"fmt"
 	"net/url"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/go-sql-driver/mysql"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
@@ -23,14 +26,18 @@ import (
 // Databases makes databases for the tests of a package. Its zero value is ready; run
 // the tests by its Main, which ends the server.
 type Databases struct {
+	// WithMariaDB has Each run tests on MariaDB, too, of what is meant for it.
+	WithMariaDB bool
+
 	mu       sync.Mutex
+	mariadb  *servers.Server
 	server   *servers.Server
 	cleanups []func()
 	schemas  int
 }
 
-// Main runs the tests of a package and returns the program's exit status. PostgreSQL
-// is started by the first test that needs it and ended here.
+// Main runs the tests of a package and returns the program's exit status. Servers
+// are started by the first test that needs them and ended here.
 func (d *Databases) Main(m *testing.M) int {
 	status := m.Run()
 	for _, f := range slices.Backward(d.cleanups) {
@@ -59,23 +66,28 @@ func (d *Databases) schema(t testing.TB) (address, name string) {
 	return d.server.URL, fmt.Sprintf("schema_%d", d.schemas)
 }
 
-// Database is an empty database of either engine, and how others reach it.
+// Database is an empty database of an engine, and how others reach it.
 type Database struct {
 	*engine.DB
-	URL string // a path, or a postgres:// URL
+	URL string // a path, or a postgres:// or mysql:// URL
 }
 
-// Each runs a test on a new SQLite file and in a new schema of PostgreSQL.
-func (d *Databases) Each(t *testing.T, test func(t *testing.T, db Database)) {
-	t.Run("sqlite", func(t *testing.T) { test(t, d.SQLite(t, 4)) })
+// Each runs a test on a new SQLite file, in a new schema of PostgreSQL and, with
+// WithMariaDB, in a new database of that.
+func (d *Databases) Each(t *testing.T, test func(t *testing.T, db Database)) { d.each(t, 4, test) }
+
+func (d *Databases) each(t *testing.T, connections int, test func(t *testing.T, db Database)) {
+	t.Run("sqlite", func(t *testing.T) { test(t, d.SQLite(t, connections)) })
 	t.Run("postgres", func(t *testing.T) { test(t, d.PostgreSQL(t)) })
+	if d.WithMariaDB {
+		t.Run("mariadb", func(t *testing.T) { test(t, d.MariaDB(t)) })
+	}
 }
 
 // EachOfOneConnection is [Databases.Each] whose SQLite pool has one connection: they
 // learn one by one of a table that a test makes anew.
 func (d *Databases) EachOfOneConnection(t *testing.T, test func(t *testing.T, db Database)) {
-	t.Run("sqlite", func(t *testing.T) { test(t, d.SQLite(t, 1)) })
-	t.Run("postgres", func(t *testing.T) { test(t, d.PostgreSQL(t)) })
+	d.each(t, 1, test)
 }
 
 // SQLite makes a file and a pool of connections to it.
@@ -105,6 +117,36 @@ func (d *Databases) PostgreSQL(t testing.TB) Database {
 	db := engine.PostgreSQL(pool)
 	Execute(t, db, "CREATE SCHEMA "+name)
 	return Database{db, address}
+}
+
+// MariaDB makes a database and a pool of connections to it.
+func (d *Databases) MariaDB(t testing.TB) Database {
+	t.Helper()
+	d.mu.Lock()
+	if d.mariadb == nil {
+		d.mariadb = servers.StartMariaDB(lasting{t, d})
+	}
+	d.schemas++
+	name := fmt.Sprintf("latchkey_%d", d.schemas)
+	d.mu.Unlock()
+	open := func(database string) *sql.DB {
+		cfg := mysql.NewConfig()
+		cfg.User, cfg.Passwd, cfg.Net, cfg.Addr, cfg.DBName = servers.User, servers.Password, "tcp", d.mariadb.Addr, database
+		cfg.Collation, cfg.ClientFoundRows, cfg.Logger = "utf8mb4_bin", true, &mysql.NopLogger{}
+		connector, err := mysql.NewConnector(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sql.OpenDB(connector)
+	}
+	first := open(servers.User)
+	defer first.Close()
+	if _, err := first.ExecContext(t.Context(), "CREATE DATABASE "+name+" CHARACTER SET utf8mb4"); err != nil {
+		t.Fatal(err)
+	}
+	pool := open(name)
+	t.Cleanup(func() { pool.Close() })
+	return Database{engine.MariaDB(pool), strings.TrimSuffix(d.mariadb.URL, servers.User) + name}
 }
 
 // Execute runs a statement that must not fail and returns how many rows it changed.
