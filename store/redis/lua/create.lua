@@ -45,6 +45,12 @@ if limit > 0 and who ~= '' then
   for i = 1, over do evict[i] = present[i] end
 end
 
+local replaced = old and live(old) and '1' or '0'
+if old and (old.revoked ~= 0 or old.gen < gen) then old = nil end
+if old then tell(replaces) end
+for _, e in ipairs(evict) do tell(e[1]) end
+publish()
+
 local created = ARGV[6]
 local ttl = math.max(0, (tonumber(ARGV[7]) - now) / 1000) + R
 call('SET', key, sub(ARGV[5], 1, 42) .. pack('>i8', gen) .. sub(ARGV[5], 51), 'PX', num(ttl))
@@ -73,13 +79,10 @@ if not CL then
 end
 
 local time = tonumber(ARGV[18]) or now
-local replaced, names = '0', {}
+local names = {}
 if old then
-  if live(old) then replaced = '1' end
-  if old.revoked == 0 and old.gen >= gen then
-    finish(replaces, old, ARGV[16])
-    record(time, 0, ARGV[20], ARGV[21], replaces, ARGV[25], ARGV[24])
-  end
+  finish(replaces, old, ARGV[16])
+  record(time, 0, ARGV[20], ARGV[21], replaces, ARGV[25], ARGV[24])
 end
 for i, e in ipairs(evict) do
   finish(e[1], e[2], ARGV[17])
@@ -87,5 +90,4 @@ for i, e in ipairs(evict) do
   names[i] = e[1]
 end
 record(time, tonumber(ARGV[19]), ARGV[20], ARGV[21], ARGV[22], ARGV[23], ARGV[24])
-publish()
 return { 'ok', num(gen), replaced, #told > 0 and '1' or '0', table.concat(names) }

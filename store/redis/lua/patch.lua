@@ -7,6 +7,8 @@ if not r then return { 'gone' } end
 if not live(r) then return { 'ended' } end
 if r.ver ~= ARGV[5] then return { 'changed' } end
 
+tell(id)
+publish()
 local expires = tonumber(ARGV[8])
 local ttl = math.max(0, (expires - now) / 1000) + R
 local ref = sid == '' and NOBODY or sid
@@ -25,6 +27,4 @@ changed(id, r, math.max(r.expires, expires))
 if ARGV[11] == '1' then
   record(tonumber(ARGV[12]) or now, tonumber(ARGV[13]), ARGV[14], ARGV[15], ARGV[16], ARGV[17], ARGV[18])
 end
-tell(id)
-publish()
 return { 'ok', '1' }

@@ -18,7 +18,14 @@ local function ended(r)
   return at
 end
 
+local going = {}
+
 local function wipe(id, r)
+  tell(id)
+  going[#going + 1] = { id, r }
+end
+
+local function wipeOne(id, r)
   call('DEL', rowkey(id))
   call('ZREM', G .. 'all', id)
   if r.who ~= NOBODY then
@@ -26,26 +33,30 @@ local function wipe(id, r)
   end
   if r.sid ~= NOBODY and not CL then call('ZREM', idx('d', r.sid), id) end
   changed(id, r, r.expires)
-  tell(id)
 end
 
 local function answer(n, more, a, b)
   publish()
+  for _, e in ipairs(going) do wipeOne(e[1], e[2]) end
   return { 'ok', num(n), more and '1' or '0', #told > 0 and '1' or '0', a or '', b or '' }
 end
 
 if ARGV[4] == 'erase' then -- 5 whose, 6 at most, 7 the subject
   local most = tonumber(ARGV[6])
   for _, kind in ipairs({ 'i', 'x', 'e' }) do
-    local z, ids = idx(kind, ARGV[5]), nil
+    local z, at, ids = idx(kind, ARGV[5]), 0, nil
     repeat
-      ids = call('ZRANGE', z, 0, most - #told - 1)
+      if #told == most then return answer(most, true) end
+      ids = call('ZRANGE', z, at, at + most - #told - 1)
       for _, id in ipairs(ids) do
         local r = head(rowkey(id))
-        if r then wipe(id, r) end
-        call('ZREM', z, id)
+        if r then
+          wipe(id, r)
+          at = at + 1
+        else
+          call('ZREM', z, id)
+        end
       end
-      if #told == most then return answer(most, true) end
     until #ids == 0
   end
   if not CL then call('SREM', idx('u', ARGV[7]), ARGV[5]) end

@@ -2,7 +2,7 @@
 -- 5 whom: an ID or a reference, 6 the exception or, with id, the owner, 7 how rows end,
 -- 8 the mark to leave, event: 9 count, 10 stem, 11 ip, 12 session, 13 rest, 14 tag.
 local kind, whom, except, tail = ARGV[4], ARGV[5], ARGV[6], ARGV[7]
-local count, names = 0, {}
+local count, names, ending = 0, {}, {}
 
 -- What is revoked already, or superseded, stays as it is.
 local function revoke(id, r)
@@ -11,8 +11,14 @@ local function revoke(id, r)
     count = count + 1
     names[count] = id
   end
-  finish(id, r, tail)
+  tell(id)
+  ending[#ending + 1] = { id, r }
   return true
+end
+
+local function finishAll()
+  publish()
+  for _, e in ipairs(ending) do finish(e[1], e[2], tail) end
 end
 
 local function identity(who)
@@ -24,9 +30,9 @@ local function identity(who)
         local r = head(rowkey(id))
         if not r then
           call('ZREM', z, id)
-        elseif id == except then
+        elseif id == except or revoke(id, r) then
           at = at + 1
-        elseif not revoke(id, r) then
+        else
           call('ZREM', z, id)
           shelve(id, r, 'e')
         end
@@ -41,13 +47,13 @@ if kind == 'id' then
   local r = head(KEYS[1])
   if not r or except ~= '' and r.who ~= except then return { 'gone' } end
   if revoke(whom, r) then
+    finishAll()
     if ARGV[10] == '' then
       record(now, tonumber(ARGV[9]), stem(KEYS[1], r), ARGV[11], ARGV[12], ARGV[13], r.stag)
     else
       record(now, tonumber(ARGV[9]), ARGV[10], ARGV[11], ARGV[12], ARGV[13], ARGV[14])
     end
   end
-  publish()
   return { 'ok', num(count), table.concat(names), #told > 0 and '1' or '0' }
 end
 
@@ -61,10 +67,10 @@ if kind == 'all' then
       if r and live(r) then count = count + 1 end
     end
   end
+  publish(true)
   call('HSET', G .. 'raise', num(gen), pack('>i8', now) .. tail)
   call('SET', G .. 'gen:' .. S, num(gen + 1))
   local seq = record(now, math.max(count, 0), ARGV[10], ARGV[11], ARGV[12], ARGV[13], ARGV[14])
-  publish(true)
   return { 'ok', num(count), '', '1', num(seq), num(now), num(gen) }
 end
 
@@ -82,9 +88,9 @@ else
     local r = head(rowkey(id))
     if r and r.sid == whom then revoke(id, r) end
   end
-  call('DEL', d)
 end
 mark()
+finishAll()
+if kind == 'sid' and not CL then call('DEL', idx('d', whom)) end
 record(now, count, ARGV[10], ARGV[11], ARGV[12], ARGV[13], ARGV[14])
-publish()
 return { 'ok', num(count), table.concat(names), #told > 0 and '1' or '0' }

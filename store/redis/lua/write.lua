@@ -2,7 +2,9 @@ local function keep(key, ms)
   if call('PTTL', key) < ms then call('PEXPIRE', key, num(ms)) end
 end
 
--- Invalidations are gathered and published at the end, in messages of bounded size.
+-- Invalidations are gathered, and published before anything is written: nobody reads
+-- in between, and should a write fail, too much was told rather than too little.
+-- Messages are of bounded size.
 local told = {}
 
 local function tell(id) told[#told + 1] = id end
@@ -67,6 +69,7 @@ end
 
 -- Marks a row as ended. One that is idle or expired is marked like the rest: a
 -- touch that is under way, or a clock that is put right, must not bring it back.
+-- Whoever calls has told of it.
 local function finish(id, r, tail)
   local key = rowkey(id)
   call('SETRANGE', key, 50, pack('>i8', now))
@@ -78,7 +81,6 @@ local function finish(id, r, tail)
     shelve(id, r, 'e')
   end
   changed(id, r, r.expires)
-  tell(id)
 end
 
 -- The stem of a row: provider and subject.
