@@ -70,7 +70,7 @@ and how long after a revocation a second node still grants, the clock, the disk,
 TLS certificate and the upstream, which is asked about a token that nobody has. The status is 4 when the store is absent or gives no answer, and
 1 when another check fails.`,
 		example:  "  latchkey doctor\n  latchkey doctor --config /etc/latchkey.yaml --json",
-		settings: append([]string{"config", "store", "keys", "admin-key", "demo", "staleness", "tls-cert", "tls-key"}, s.upstream.names()...), own: []option{jsonOption(&asJSON)},
+		settings: append([]string{"config", "store", "feed-url", "keys", "admin-key", "demo", "staleness", "tls-cert", "tls-key"}, s.upstream.names()...), own: []option{jsonOption(&asJSON)},
 		check: func([]string) []string { return slices.Concat(s.checkStore(), s.checkAdmin(), s.checkUpstream()) },
 		do: func(ctx context.Context, _ []string) error {
 			d := &doctor{s: s, now: time.Now()}
@@ -139,7 +139,7 @@ func (d *doctor) keys() {
 
 // store checks that the store can be reached and works.
 func (d *doctor) store(ctx context.Context) {
-	store, err := openExisting(d.s)
+	store, err := openExisting(ctx, d.s)
 	if err != nil {
 		f := explain(err)
 		d.away = f.status == exitUnavailable
@@ -166,25 +166,25 @@ func (d *doctor) store(ctx context.Context) {
 
 // schema checks the tables, and that acknowledged changes survive a loss of power.
 func (d *doctor) schema(store latchkey.Store) {
-	db, ok := store.(*sqlite.Store)
-	if !ok {
-		return
+	if version, needs, known, ok := schemaOf(store); ok {
+		detail := fmt.Sprintf("version %d, usable by programs that know %d or later; this one knows %d", version, needs, known)
+		if version > known {
+			d.add("schema", warn, detail, "a newer program has migrated the store; finish the update of this one")
+		} else {
+			d.add("schema", fine, detail, "")
+		}
 	}
-	is := db.Schema()
-	detail := fmt.Sprintf("version %d, usable by programs that know %d or later; this one knows %d", is.Version, is.Needs, is.Known)
-	if is.Version > is.Known {
-		d.add("schema", warn, detail, "a newer program has migrated the store; finish the update of this one")
-	} else {
-		d.add("schema", fine, detail, "")
+	detail, warnings := durability(store)
+	for _, w := range warnings {
+		d.add("durability", warn, w, detail)
 	}
-	detail = fmt.Sprintf("journal mode %s, synchronous %s, SQLite %s", is.JournalMode, is.Synchronous, is.SQLite)
-	if strings.EqualFold(is.JournalMode, "wal") && is.Synchronous == "2" {
+	if len(warnings) == 0 && detail != "" {
 		d.add("durability", fine, detail, "")
-	} else {
-		d.add("durability", fail, detail, "what was acknowledged may not survive a loss of power: journal mode must be wal and synchronous 2 (full)")
 	}
-	if ahead := db.Ahead(); ahead > clockSlack {
-		d.add("clock", warn, fmt.Sprintf("the newest entry was made %s in the future: a clock has been set back", ahead.Round(time.Second)), "keep the clock by NTP; limits are judged by it")
+	if db, ok := store.(*sqlite.Store); ok {
+		if ahead := db.Ahead(); ahead > clockSlack {
+			d.add("clock", warn, fmt.Sprintf("the newest entry was made %s in the future: a clock has been set back", ahead.Round(time.Second)), "keep the clock by NTP; limits are judged by it")
+		}
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/keyring"
-	"github.com/latchkey-go/latchkey/store/sqlite"
 )
 
 // The exit statuses; scripts rely on them.
@@ -122,7 +121,7 @@ func withCause(e *latchkey.Error) string {
 	if text == "" {
 		text = string(e.Code)
 	}
-	if cause := e.Unwrap(); cause != nil && !errors.Is(cause, sqlite.ErrSchema) { // which the message says
+	if cause := e.Unwrap(); cause != nil && !isSchemaError(cause) { // which the message says
 		text += ": " + strings.TrimPrefix(cause.Error(), "latchkey: ")
 	}
 	return text
@@ -135,7 +134,7 @@ func flagOf(field string) string {
 		"Cookie.Name": "--cookie-name", "Cookie.Domain": "--cookie-domain", "ServeStale": "--serve-stale",
 		"Preset": "--preset", "Idle": "--idle", "Absolute": "--absolute", "Limit": "--limit", "Privacy": "--privacy",
 		"ttl_seconds": "--ttl", "idle_seconds": "--session-idle", "roles": "--role", "methods": "--method",
-		"Staleness": "--staleness", "Prefix": "--prefix", "PublicURL": "--public-url", "Store": "--store", "Keys": "--keys",
+		"Staleness": "--staleness", "Prefix": "--prefix", "PublicURL": "--public-url", "Store": "--store", "URL": "--store", "FeedURL": "--feed-url", "Keys": "--keys",
 	}
 	if flag, ok := known[field]; ok {
 		return flag

@@ -157,14 +157,14 @@ func TestEveryProblemAtOnce(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
 	var out, errs bytes.Buffer
-	status := run(t.Context(), []string{"serve", "--bogus=" + keyA, "--listen", "nowhere", "--idle", "soon", "--store", "postgres://u:hunter2@h/db", "--limit", "-1",
+	status := run(t.Context(), []string{"serve", "--bogus=" + keyA, "--listen", "nowhere", "--idle", "soon", "--store", "mongo://u:hunter2@h/db", "--limit", "-1",
 		"--admin-key", "ops:hunter2", "--public-url", "https://u:hunter2@a.test", "--prefix", "auth/", "--tls-cert", "c.pem", "--preset", "aal9", "--keys", strings.Repeat("A", 43), "extra"},
 		strings.NewReader(""), &out, &errs, env("LATCHKEY_PRIVACY", "some", "LATCHKEY_RETENTION", "1s"))
 	if status != exitUsage || out.Len() > 0 {
 		t.Errorf("status %d, output %q", status, out.String())
 	}
 	text := errs.String()
-	for _, want := range []string{`unknown flag "--bogus"`, "--listen:", "--idle:", "--store: postgres is not supported by this build", "--limit:", "--admin-key:",
+	for _, want := range []string{`unknown flag "--bogus"`, "--listen:", "--idle:", "--store: is not a store URL", "--limit:", "--admin-key:",
 		"--public-url:", "--prefix:", "--tls-cert:", "--preset:", "--keys:", "unexpected argument;", "LATCHKEY_PRIVACY:", "LATCHKEY_RETENTION:"} {
 		if n := strings.Count(text, want); n != 1 {
 			t.Errorf("%q is told %d times in\n%s", want, n, text)

@@ -32,7 +32,7 @@ func (d *doctor) propagation(ctx context.Context, store latchkey.Store) error {
 		return err
 	}
 	defer here.Close(ctx)
-	second, err := openExisting(d.s)
+	second, err := openExisting(ctx, d.s)
 	if err != nil {
 		return err
 	}

@@ -5,8 +5,6 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
-
-	"github.com/latchkey-go/latchkey/store/sqlite"
 )
 
 func (p *program) migrateCommand() *cobra.Command {
@@ -20,14 +18,19 @@ run this. Running daemons of the previous version go on.`,
 		settings: storeOptions, own: []option{jsonOption(&asJSON)},
 		check: func([]string) []string { return s.checkStore() },
 		do: func(ctx context.Context, _ []string) error {
-			scheme, path := s.storeScheme()
+			scheme, _ := s.storeScheme()
+			migrate := engines()[scheme].migrate
 			if scheme == "memory" {
 				return errOneProcess()
 			}
 			if s.demo {
 				return usage("--demo: `latchkey serve --demo` makes the demo's store itself")
 			}
-			from, to, err := sqlite.Migrate(ctx, path)
+			if migrate == nil {
+				message(p.err, "%s has no schema to bring anywhere: it is made at its first use", redact(s.store))
+				return nil
+			}
+			from, to, err := migrate(ctx, s)
 			if err != nil {
 				return err
 			}

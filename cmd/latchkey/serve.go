@@ -163,8 +163,12 @@ func (d *daemon) open(ctx context.Context) (err error) {
 
 // openStore opens the store, and sees to it that a demo's is never served in earnest.
 func (d *daemon) openStore(ctx context.Context) (err error) {
-	if d.store, err = openServe(d.s, d.clock); err != nil {
+	if d.store, err = openServe(ctx, d.s, d.clock); err != nil {
 		return err
+	}
+	_, warnings := durability(d.store)
+	for _, w := range warnings {
+		d.log.Warn("store: " + w)
 	}
 	return checkMark(ctx, d.s, d.store)
 }

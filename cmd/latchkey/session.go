@@ -43,7 +43,7 @@ func (p *program) withManager(ctx context.Context, s *settings, keys bool, f fun
 	if err != nil {
 		return err
 	}
-	store, err := openExisting(s)
+	store, err := openExisting(ctx, s)
 	if err != nil {
 		return err
 	}

@@ -21,6 +21,7 @@ type settings struct {
 	preset            string
 	limit             int
 	limitPolicy       string
+	feedURL           string
 	staleness         time.Duration
 	stateless         bool
 	serveStale        time.Duration
@@ -80,7 +81,8 @@ func (s *settings) options() []option {
 	return append([]option{
 		{name: "config", kind: "file", into: &s.configFile, help: "configuration file (YAML); its keys are the flags' names"},
 		{name: "listen", kind: "address", def: "127.0.0.1:8420", into: &s.listen, help: "address to listen on"},
-		{name: "store", kind: "URL", def: defaultStore, into: &s.store, help: "where sessions live: sqlite:PATH or memory:"},
+		{name: "store", kind: "URL", def: defaultStore, into: &s.store, help: "where sessions live: sqlite:PATH, postgres://, mysql://, redis://, rediss://, redis+sentinel://, redis+cluster:// or memory:"},
+		{name: "feed-url", kind: "URL", into: &s.feedURL, help: "PostgreSQL without the pooler that --store leads through, for the one connection that is notified"},
 		{name: "keys", kind: "source", def: defaultKeys, into: &s.keys, help: "keyring: a path, or env:NAME"},
 		{name: "admin-key", kind: "keys", into: &s.adminKey, help: "NAME:KEY, comma-separated, or file:PATH; 32 characters or more; without it the admin routes are off"},
 		{name: "demo", kind: "bool", def: "false", into: &s.demo, help: "try Latchkey: own files latchkey-demo.db and latchkey-demo.keys, plain HTTP on loopback, a sign-in page that takes any name"},
@@ -113,7 +115,7 @@ var listSettings = []string{"admin-key", "trusted-proxies", "upstream-headers", 
 
 // Groups of settings that several commands share.
 var (
-	storeOptions  = []string{"config", "store", "demo"}
+	storeOptions  = []string{"config", "store", "feed-url", "demo"}
 	keyOptions    = []string{"config", "keys", "demo"}
 	policyOptions = []string{"preset", "idle", "absolute", "limit", "limit-policy", "privacy", "public-url", "cookie-name", "cookie-domain", "persist", "insecure-cookie"}
 )

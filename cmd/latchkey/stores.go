@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"github.com/latchkey-go/latchkey"
-	"github.com/latchkey-go/latchkey/store/memory"
-	"github.com/latchkey-go/latchkey/store/sqlite"
 )
 
 // marker is implemented by stores that remember what they were made for, so that
@@ -20,10 +18,6 @@ type marker interface {
 	// Marked returns the name that the store was made with, "" when there is none.
 	Marked(ctx context.Context) (string, error)
 }
-
-// schemes are the kinds of stores; the value says whether this build has it.
-var schemes = map[string]bool{"memory": true, "sqlite": true, "postgres": false, "postgresql": false, "mysql": false,
-	"redis": false, "rediss": false, "redis+sentinel": false, "redis+cluster": false}
 
 // storeScheme returns the kind of store and where it is. sqlite:///var/x.db, a URL
 // with no host, means the same file as sqlite:/var/x.db.
@@ -37,22 +31,18 @@ func (s *settings) storeScheme() (scheme, rest string) {
 
 // checkStore returns what is wrong with --store. It never repeats a URL that it
 // does not understand: there may be a password in it.
-func (s *settings) checkStore() []string {
-	scheme, rest := s.storeScheme()
-	has, known := schemes[scheme]
-	switch {
-	case !known || !strings.Contains(s.store, ":"):
-		return []string{"--store: is not a store URL; give sqlite:PATH or memory:"}
-	case !has:
-		return []string{fmt.Sprintf("--store: %s is not supported by this build; give sqlite:PATH or memory:", scheme)}
-	case scheme == "memory" && rest != "":
-		return []string{"--store: nothing follows memory:"}
-	case scheme == "sqlite" && rest == "":
-		return []string{"--store: sqlite: needs the path of a file, such as sqlite:latchkey.db"}
-	case scheme == "sqlite" && !plainPath(rest):
-		return []string{"--store: sqlite: takes a plain file path, such as sqlite:/var/lib/latchkey/latchkey.db: no //host, ?, # or %41 as in a URL"}
+func (s *settings) checkStore() (problems []string) {
+	scheme, _ := s.storeScheme()
+	e, known := engines()[scheme]
+	if !known || !strings.Contains(s.store, ":") {
+		problems = []string{"--store: is not a store URL; give " + storeForms}
+	} else {
+		problems = e.check(s)
 	}
-	return nil
+	if s.feedURL != "" && scheme != "postgres" && scheme != "postgresql" {
+		problems = append(problems, "--feed-url: is for PostgreSQL behind a pooler; other stores have no use for it")
+	}
+	return problems
 }
 
 // plainPath reports whether what follows sqlite: is a path that nobody could mean
@@ -69,7 +59,7 @@ func plainPath(s string) bool {
 
 // errOneProcess refuses a store in memory to commands that are done in an instant.
 func errOneProcess() error {
-	return usage("--store: memory: lives inside one daemon; ask that daemon by its HTTP API, or use sqlite:PATH")
+	return usage("--store: memory: lives inside one daemon; ask that daemon by its HTTP API, or use another store")
 }
 
 // commandWait is how long a command waits for a lock that another process holds,
@@ -78,35 +68,20 @@ const commandWait = 2500 * time.Millisecond
 
 // openExisting opens the store for a command: it must be there, and its schema
 // must be this program's. Nothing is made or migrated.
-func openExisting(s *settings) (latchkey.Store, error) {
-	scheme, path := s.storeScheme()
-	if scheme == "memory" {
-		return nil, errOneProcess()
-	}
-	return openSQLite(sqlite.Config{Path: path, MustExist: true, Wait: commandWait})
+func openExisting(ctx context.Context, s *settings) (latchkey.Store, error) {
+	scheme, _ := s.storeScheme()
+	return engines()[scheme].open(ctx, s, opening{command: true})
 }
 
 // openServe opens the store for the daemon. Where there is none it is made, and
 // marked in the same step if it is a demo's.
-func openServe(s *settings, clock latchkey.Clock) (latchkey.Store, error) {
-	scheme, path := s.storeScheme()
-	if scheme == "memory" {
-		return memory.New(memory.Config{Clock: clock})
-	}
-	cfg := sqlite.Config{Path: path, Clock: clock}
+func openServe(ctx context.Context, s *settings, clock latchkey.Clock) (latchkey.Store, error) {
+	o := opening{clock: clock}
 	if s.demo {
-		cfg.Mark = demoMark
+		o.mark = demoMark
 	}
-	return openSQLite(cfg)
-}
-
-// openSQLite keeps a nil *sqlite.Store out of the interface.
-func openSQLite(cfg sqlite.Config) (latchkey.Store, error) {
-	store, err := sqlite.Open(cfg)
-	if err != nil {
-		return nil, err
-	}
-	return store, nil
+	scheme, _ := s.storeScheme()
+	return engines()[scheme].open(ctx, s, o)
 }
 
 // storeIsAbsent reports whether opening the store would make it.
