@@ -137,10 +137,15 @@ func openMySQL(ctx context.Context, s *settings, o opening) (latchkey.Store, err
 }
 
 func checkRedis(s *settings) []string {
-	if _, err := redis.ParseURL(s.store); err != nil {
-		return texts("--store: ", err)
+	_, err := redis.ParseURL(s.store)
+	if e, ok := errors.AsType[*latchkey.Error](err); ok && len(e.Fields) > 0 {
+		var problems []string
+		for _, f := range e.Fields {
+			problems = append(problems, "--store: "+f.Detail)
+		}
+		return problems
 	}
-	return nil
+	return texts("--store: ", err)
 }
 
 func openRedis(ctx context.Context, s *settings, o opening) (latchkey.Store, error) {
