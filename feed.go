@@ -77,6 +77,10 @@ type Ledger interface {
 	// It is false whenever that is not known: the list is not loaded, is too long,
 	// or its lease has lapsed. It allocates nothing.
 	Unchanged(id ID, generation uint64, now Moment, within time.Duration) bool
+
+	// Doubt forgets the list, and has it read again: a change of sessions unknown may
+	// or may not have taken effect. Until then nothing is known to be unchanged.
+	Doubt()
 }
 
 // Filling stands for a store read whose result may be filed. The zero value files

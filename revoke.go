@@ -146,11 +146,22 @@ func (m *Manager) revoke(ctx context.Context, r Revocation) (RevokeResult, error
 			m.cache.Drop(result.IDs...)
 		}
 	}
+	if err != nil && r.ID.IsZero() {
+		m.doubt()
+	}
 	if err != nil {
 		return RevokeResult{}, unavailable(err)
 	}
 	m.counters.revoked.Add(uint64(result.Count))
 	return result, nil
+}
+
+// doubt has the tokens of stateless sessions judged by their rows until it is known
+// again which have changed: some may have ended although the answer was lost.
+func (m *Manager) doubt() {
+	if m.ledger != nil {
+		m.ledger.Doubt()
+	}
 }
 
 // Sessions lists the live sessions of the visitor's own identity, newest first.
@@ -219,6 +230,9 @@ func (m *Manager) Purge(ctx context.Context, p Purge) (int, error) {
 	}
 	n, err := m.store.Purge(ctx, p)
 	if err != nil {
+		if !p.Erase.IsZero() {
+			m.doubt()
+		}
 		return n, unavailable(err)
 	}
 	return n, nil

@@ -388,3 +388,22 @@ func TestStatelessConfig(t *testing.T) {
 		}
 	}
 }
+
+// A revocation whose answer was lost may have taken effect: no token is believed on
+// the strength of what was known before.
+func TestStatelessDoubt(t *testing.T) {
+	var faulty *storetest.Faulty
+	m, _, _ := setup(t, func(c *latchkey.Config) {
+		faulty = storetest.NewFaulty(c.Store)
+		c.Store = faulty
+		stateless(t)(c)
+	})
+	token := issue(t, m, "ann")
+	believed(t, m, token)
+	faulty.CutFeed(true)
+	faulty.Fail(storetest.Only(storetest.MethodRevoke, storetest.PersistedLost))
+	if _, err := m.Revoke(t.Context(), latchkey.Revocation{Provider: "local", Subject: "ann", By: "admin"}); latchkey.CodeOf(err) != latchkey.CodeStoreUnavailable {
+		t.Fatal(err)
+	}
+	refused(t, m, token)
+}

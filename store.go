@@ -236,7 +236,8 @@ type ChangeLister interface {
 	// Changed lists, by ascending ID and after the given one, the sessions with
 	// Record.Stateless that are no longer as they were created: they were patched or
 	// revoked, or removed by Purge, and their absolute limit has not passed by the
-	// store's clock. Purge keeps the bare ID of such a session until that limit. A
+	// store's clock; of several that it had, the latest, since a token may have been
+	// sealed with any of them. Purge keeps the bare ID of such a session until then. A
 	// session that only the raised generation ended need not be listed.
 	//
 	// What was acknowledged before the call is in the list. An entry too many costs
@@ -263,7 +264,8 @@ type Spender interface {
 	// Spend notes a key as used, and is CodeConflict when it was noted before and
 	// its time has not passed by the store's clock. Of any number of callers one
 	// gets nil, and it is durable then, where the store is. Keys are hashes of what
-	// was used; they are forgotten at until, which is at most a day ahead.
+	// was used; they are forgotten at until, which is ahead by a day at most.
+	// Another until is CodeInvalidRequest.
 	Spend(ctx context.Context, key [32]byte, until time.Time) error
 }
 

@@ -96,6 +96,9 @@ func (c *Cache) Unchanged(id latchkey.ID, generation uint64, now latchkey.Moment
 	return l != nil && l.generation == generation && !l.ids.has(&id)
 }
 
+// Doubt implements latchkey.Ledger.
+func (c *Cache) Doubt() { c.changes.forget() }
+
 // keepList reads the list whenever it is to be read, until ctx ends. The caller
 // holds c.run.
 func (c *Cache) keepList(ctx context.Context) {
