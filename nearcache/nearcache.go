@@ -249,6 +249,8 @@ func (c *Cache) deliver(b latchkey.Batch) {
 	c.stats.invalidations.Add(uint64(len(b.IDs)))
 	if b.Sent != (latchkey.Moment{}) {
 		sent := b.Sent
+		c.stats.proofs.Add(1)
+		c.stats.proofTime.Add(uint64(max(c.clock.Now().Mono-sent.Mono, 0)))
 		if last := c.lease.Load(); last == nil || sent.Mono >= last.Mono {
 			c.lease.Store(&sent)
 		}
@@ -332,6 +334,7 @@ func (c *Cache) stripe(id latchkey.ID) *stripe { return &c.stripes[int(id[15])%n
 // counters are kept off the path of a hit.
 type counters struct {
 	lapses, lateFills, trips, joined, invalidations, breaks atomic.Uint64
+	proofs, proofTime                                       atomic.Uint64 // nanoseconds together
 }
 
 // Stats are a cache's totals since it was made, and its present size.
@@ -345,6 +348,11 @@ type Stats struct {
 	Invalidations            uint64 // sessions named by the feed
 	FeedBreaks               uint64 // times the feed had to be opened again
 	LeaseAge                 time.Duration
+	// Proofs counts the times that the feed proved itself alive, and ProofTime is how
+	// long the proofs took together, from being sent to being taken in: the way that
+	// an invalidation takes too.
+	Proofs    uint64
+	ProofTime time.Duration
 
 	Changed         int64  // entries of the list of changed stateless sessions
 	ChangedLoaded   bool   // the list is known; without it their rows are asked
@@ -357,7 +365,8 @@ func (c *Cache) Stats() Stats {
 	e := c.entries.Stats()
 	s := Stats{Entries: e.Entries, Bytes: e.Bytes, MaxBytes: e.MaxBytes, Evictions: e.Evictions,
 		Trips: c.stats.trips.Load(), Joined: c.stats.joined.Load(), LateFills: c.stats.lateFills.Load(), Lapses: c.stats.lapses.Load(),
-		Invalidations: c.stats.invalidations.Load(), FeedBreaks: c.stats.breaks.Load(), LeaseAge: -1}
+		Invalidations: c.stats.invalidations.Load(), FeedBreaks: c.stats.breaks.Load(), LeaseAge: -1,
+		Proofs: c.stats.proofs.Load(), ProofTime: time.Duration(c.stats.proofTime.Load())}
 	c.changes.stats(&s)
 	if sent := c.lease.Load(); sent != nil {
 		s.LeaseAge = age(sent, c.clock.Now())

@@ -133,6 +133,7 @@ func (c statsCollector) lookups(out sample) {
 	count("lookups", lookups, s.Invalid, "outcome", "invalid")
 	count("lookups", lookups, s.Ended, "outcome", "ended")
 	count("lookups", lookups, s.Unavailable, "outcome", "unavailable")
+	count("lookup_hits", "Lookups that memory or the token itself answered.", s.Hits)
 	count("lookup_loads", "Lookups that the cache could not answer.", s.Loads)
 	count("lookups_stale", "Lookups answered from a cache that could not vouch, as the operator allowed.", s.ServedStale)
 	count("sessions_created", "Sessions made.", s.Created)
@@ -157,6 +158,12 @@ func (c statsCollector) near(out sample) {
 	count("cache_lapses", "Lookups without a lease.", n.Lapses)
 	count("cache_invalidations", "Sessions named by the feed.", n.Invalidations)
 	count("feed_breaks", "Times that the feed had to be opened again.", n.FeedBreaks)
+	count("feed_proofs", "Times that the feed proved itself alive.", n.Proofs)
+	out.send(prometheus.CounterValue, "feed_proof_seconds_total", "How long these proofs were under way together, as invalidations are.", n.ProofTime.Seconds())
+	gauge("changed_sessions", "Stateless sessions known to have changed.", float64(n.Changed))
+	out.flag("changed_known", "1 while the list of changed stateless sessions is known; without it their rows are asked.", n.ChangedLoaded)
+	out.flag("changed_overflow", "1 after that list was too long to be kept.", n.ChangedOverflow)
+	count("changed_loads", "Times that the list was read from the store.", n.ChangedLoads)
 }
 
 // upstream tells of the validated-session cache, and so of an upstream or a Redis that
