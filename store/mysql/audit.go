@@ -11,7 +11,7 @@ import (
 // Audit implements audit.Reader.
 func (s *Store) Audit(ctx context.Context, q audit.Query) (audit.Page, error) {
 	var page audit.Page
-	err := s.scan(ctx, 0, func(ctx context.Context, c *sql.Conn) error {
+	err := s.scan(ctx, boundMany, func(ctx context.Context, c *sql.Conn) error {
 		page = audit.Page{Events: []audit.Event{}}
 		return trail(ctx, c, &q, &page)
 	})
@@ -66,9 +66,9 @@ func trailPart(ctx context.Context, c *sql.Conn, q *audit.Query, after int64, li
 		text += " AND subject_key=?"
 		values = append(values, num(subjectKey(q.Subject)))
 	}
-	var all script
-	all.add(text+order+" LIMIT ?", append(values, num(int64(limit)))...)
-	err = ask(ctx, c, &all, func(rows *sql.Rows) error {
+	var statement script
+	statement.add(text+order+" LIMIT ?", append(values, num(int64(limit)))...)
+	err = ask(ctx, c, &statement, func(rows *sql.Rows) error {
 		e, err := scanEvent(rows)
 		part = append(part, e)
 		return err

@@ -47,8 +47,9 @@ type Config struct {
 	// CodeStoreUnavailable, and no tables are made.
 	ReadOnly bool
 
-	// Timeout bounds each call that a context does not bound more tightly, except
-	// for those that look at all rows: 5 seconds unless set, at most a minute.
+	// Timeout bounds each call that a context does not bound more tightly: 5 seconds
+	// unless set, at most a minute. Lists and revocations of several sessions may take
+	// a minute, and what looks at all rows ten.
 	Timeout time.Duration
 	// Connections and Readers bound the connections for changes and for Get: 16 and 4
 	// unless set, at most 1,000 each. More callers of Get than Readers share queries.

@@ -194,7 +194,7 @@ func TestCommitAnswerLost(t *testing.T) {
 	admin := connect(t, "mysql://root@"+shared.Addr+"/")
 	eventually(t, "the change to wait", func() bool {
 		var n int
-		err := admin.QueryRow("SELECT count(*) FROM information_schema.innodb_lock_waits").Scan(&n)
+		err := admin.QueryRow("SELECT count(*) FROM information_schema.processlist WHERE info LIKE 'UPDATE latchkey_counter%'").Scan(&n)
 		return err == nil && n > 0
 	})
 	proxy.Cut()

@@ -3,6 +3,7 @@ package mysql
 import (
 	"context"
 	"database/sql"
+	"strconv"
 	"time"
 )
 
@@ -42,13 +43,13 @@ func (s *Store) lookAfter() {
 func (s *Store) checkNeeds(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
+	needs := ""
 	err := s.scanOnce(ctx, func(ctx context.Context, c *sql.Conn) error {
-		what, _, needs, err := readSchema(ctx, c, s.to)
-		if err == nil && what == complete && needs > known() {
-			err = errMigrated
-		}
-		return err
+		return c.QueryRowContext(ctx, "SELECT value FROM latchkey_meta WHERE name='needs'").Scan(&needs)
 	})
+	if n, bad := strconv.Atoi(needs); err == nil && bad == nil && n > known() {
+		err = errMigrated
+	}
 	if err == errMigrated {
 		s.trouble.Store(&err)
 		s.hub.End(unavailable(errMigrated))

@@ -26,7 +26,7 @@ type placed struct {
 func (s *Store) List(ctx context.Context, q latchkey.ListQuery) (latchkey.ListPage, error) {
 	var page latchkey.ListPage
 	var found []placed
-	err := s.scan(ctx, 0, func(ctx context.Context, c *sql.Conn) (err error) {
+	err := s.scan(ctx, boundMany, func(ctx context.Context, c *sql.Conn) (err error) {
 		found = found[:0]
 		if q.Subject == "" {
 			found, err = s.list(ctx, c, &q, -1)
@@ -120,9 +120,9 @@ func (s *Store) listPart(ctx context.Context, c *sql.Conn, q *latchkey.ListQuery
 		text += " AND NOT " + sqlLive
 		values = append(values, now, now)
 	}
-	var all script
-	all.add(text+" ORDER BY s.created DESC, s.id DESC LIMIT ?", append(values, num(int64(limit)))...)
-	err = ask(ctx, c, &all, func(rows *sql.Rows) error {
+	var statement script
+	statement.add(text+" ORDER BY s.created DESC, s.id DESC LIMIT ?", append(values, num(int64(limit)))...)
+	err = ask(ctx, c, &statement, func(rows *sql.Rows) error {
 		var sc scanned
 		var created int64
 		if err := rows.Scan(sc.targets(&created)...); err != nil {
@@ -140,7 +140,7 @@ func (s *Store) listPart(ctx context.Context, c *sql.Conn, q *latchkey.ListQuery
 // Count implements latchkey.Counter. The server looks at all rows, about a second
 // a million.
 func (s *Store) Count(ctx context.Context) (counts latchkey.Counts, err error) {
-	err = s.scan(ctx, 0, func(ctx context.Context, c *sql.Conn) error {
+	err = s.scan(ctx, boundAll, func(ctx context.Context, c *sql.Conn) error {
 		now := literal(s.clock.sql())
 		var q script
 		q.add(`SELECT coalesce(sum(live),0), count(DISTINCT IF(live AND who<>0, who, NULL)), coalesce(sum(live AND who=0),0), coalesce(sum(NOT live),0)

@@ -107,7 +107,7 @@ func names(e *audit.Event, who latchkey.Identity) bool {
 
 // find reads IDs, without locks.
 func (p *purge) find(ctx context.Context, text string, values ...literal) (ids []latchkey.ID, err error) {
-	err = p.s.scan(ctx, 0, func(ctx context.Context, c *sql.Conn) error {
+	err = p.s.scan(ctx, boundAll, func(ctx context.Context, c *sql.Conn) error {
 		ids = ids[:0]
 		var q script
 		q.add(text, values...)
@@ -167,11 +167,11 @@ func (p *purge) remove(ctx context.Context, ids []latchkey.ID, goes func(t *tx, 
 // erase removes the identity's sessions, live ones too, and then its name from the trail.
 func (p *purge) erase(ctx context.Context) error {
 	key := subjectKey(p.Erase.Subject)
-	all, err := p.find(ctx, "SELECT id FROM latchkey_session WHERE subject_key=? AND who=?", num(key), num(whoKey(p.Erase.Provider, p.Erase.Subject)))
+	found, err := p.find(ctx, "SELECT id FROM latchkey_session WHERE subject_key=? AND who=?", num(key), num(whoKey(p.Erase.Provider, p.Erase.Subject)))
 	if err != nil {
 		return err
 	}
-	for part := range slices.Chunk(all, p.batch) {
+	for part := range slices.Chunk(found, p.batch) {
 		if err := p.remove(ctx, part, func(_ *tx, r *row) bool { return r.rec.Identity() == p.Erase }); err != nil {
 			return err
 		}
@@ -235,7 +235,7 @@ func (p *purge) oldEvents(ctx context.Context) error {
 	after := int64(0)
 	for {
 		var seqs []int64
-		err := p.s.scan(ctx, 0, func(ctx context.Context, c *sql.Conn) error {
+		err := p.s.scan(ctx, boundAll, func(ctx context.Context, c *sql.Conn) error {
 			seqs = seqs[:0]
 			var q script
 			q.add("SELECT seq FROM latchkey_audit WHERE seq>? AND at<? ORDER BY seq LIMIT ?", num(after), num(p.bound), num(int64(p.batch)))

@@ -23,7 +23,11 @@ func (s *Store) Revoke(ctx context.Context, r latchkey.Revocation) (latchkey.Rev
 			return latchkey.RevokeResult{}, err
 		}
 	}
-	return change(ctx, s, func(t *tx) (latchkey.RevokeResult, error) {
+	bound := s.timeout
+	if r.Subject != "" || r.SID != "" { // which may end many
+		bound = boundMany
+	}
+	return changeWithin(ctx, s, bound, func(t *tx) (latchkey.RevokeResult, error) {
 		switch {
 		case !r.ID.IsZero():
 			return t.revokeOne(&r)
@@ -93,7 +97,7 @@ func (t *tx) recordMany(r *latchkey.Revocation, count int) {
 
 // countLive counts what a revocation of everything is about to end.
 func (s *Store) countLive(ctx context.Context) (n int, err error) {
-	err = s.scan(ctx, 0, func(ctx context.Context, c *sql.Conn) error {
+	err = s.scan(ctx, boundAll, func(ctx context.Context, c *sql.Conn) error {
 		now := literal(s.clock.sql())
 		var q script
 		q.add("SELECT count(*) FROM latchkey_counter c JOIN latchkey_session s WHERE c.id=1 AND "+sqlLive, now, now)

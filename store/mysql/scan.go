@@ -6,18 +6,20 @@ import (
 	"time"
 )
 
-// scan runs f on a connection for reads that may take long, within a bound if one
-// is given.
+// Bounds of calls that deal with many sessions, and of those that look at all.
+const (
+	boundMany = time.Minute
+	boundAll  = 10 * time.Minute
+)
+
+// scan runs f on a connection for reads that may take long, within a bound.
 func (s *Store) scan(ctx context.Context, bound time.Duration, f func(ctx context.Context, c *sql.Conn) error) error {
 	if err := s.enter(ctx); err != nil {
 		return err
 	}
 	defer s.leave()
-	if bound > 0 {
-		limited, cancel := context.WithTimeout(ctx, bound)
-		defer cancel()
-		ctx = limited
-	}
+	ctx, cancel := context.WithTimeout(ctx, bound)
+	defer cancel()
 	err := s.scanOnce(ctx, f)
 	if err != nil && lost(err) && ctx.Err() == nil {
 		err = s.scanOnce(ctx, f) // a connection that the server had left

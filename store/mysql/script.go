@@ -13,8 +13,9 @@ import (
 // and hold their locks no longer than the server needs. Values are numbers or
 // hexadecimal literals: there is nothing in them to escape.
 type script struct {
-	b   strings.Builder
-	err error // a defect of the program
+	b    strings.Builder
+	ends []int // of the statements
+	err  error // a defect of the program
 }
 
 // literal is a value in SQL.
@@ -68,14 +69,39 @@ func (q *script) add(text string, values ...literal) {
 	}
 	q.b.WriteString(text)
 	q.b.WriteString(";\n")
+	q.ends = append(q.ends, q.b.Len())
 }
 
 // join appends the statements of another script.
 func (q *script) join(other *script) {
+	for _, end := range other.ends {
+		q.ends = append(q.ends, q.b.Len()+end)
+	}
 	q.b.WriteString(other.b.String())
 	if q.err == nil {
 		q.err = other.err
 	}
+}
+
+// split takes statements off the front until at most so many bytes are left, or
+// one statement. It returns nil when there is nothing to take.
+func (q *script) split(most int) *script {
+	if q.b.Len() <= most || len(q.ends) < 2 {
+		return nil
+	}
+	text, cut := q.b.String(), 0
+	for cut < len(q.ends)-2 && q.ends[cut+1] <= most {
+		cut++
+	}
+	front, rest := &script{err: q.err}, script{err: q.err}
+	front.b.WriteString(text[:q.ends[cut]])
+	rest.b.WriteString(text[q.ends[cut]:])
+	for _, end := range q.ends[cut+1:] {
+		rest.ends = append(rest.ends, end-q.ends[cut])
+	}
+	*q = script{}
+	q.join(&rest)
+	return front
 }
 
 func (q *script) empty() bool { return q.b.Len() == 0 }

@@ -48,7 +48,12 @@ const attempts = 12
 // change runs f in a transaction, and returns when that is durable and this
 // process's followers have been told. It may run f several times. Whatever f
 // returns is lost with an error.
-func change[T any](ctx context.Context, s *Store, f func(t *tx) (T, error)) (result T, err error) {
+func change[T any](ctx context.Context, s *Store, f func(t *tx) (T, error)) (T, error) {
+	return changeWithin(ctx, s, s.timeout, f)
+}
+
+// changeWithin is change with another bound than the store's.
+func changeWithin[T any](ctx context.Context, s *Store, bound time.Duration, f func(t *tx) (T, error)) (result T, err error) {
 	var none T
 	if err := s.enter(ctx); err != nil {
 		return none, err
@@ -57,7 +62,7 @@ func change[T any](ctx context.Context, s *Store, f func(t *tx) (T, error)) (res
 	if s.readOnly {
 		return none, unavailable(errReadOnly)
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	ctx, cancel := context.WithTimeout(ctx, bound)
 	defer cancel()
 	for n := 1; ; n++ {
 		t := &tx{s: s, ctx: ctx}
@@ -67,7 +72,10 @@ func change[T any](ctx context.Context, s *Store, f func(t *tx) (T, error)) (res
 		})
 		switch {
 		case err == nil:
-			return result, t.claims.Await(ctx)
+			if err := t.claims.Await(ctx); err != nil {
+				return none, err
+			}
+			return result, nil
 		case answered(err):
 			return none, err
 		case ctx.Err() != nil:
@@ -160,8 +168,8 @@ func ask(ctx context.Context, c *sql.Conn, q *script, each ...func(*sql.Rows) er
 // begin starts the transaction: it waits for those who deal with the same keys,
 // runs the statements of q, which lock and read, and then notes the time.
 func (t *tx) begin(keys []int64, q *script, each ...func(*sql.Rows) error) error {
-	var all script
-	all.add("START TRANSACTION")
+	var first script
+	first.add("START TRANSACTION")
 	var take []func(*sql.Rows) error
 	got := 0
 	wanted := make([]int64, len(keys))
@@ -172,17 +180,17 @@ func (t *tx) begin(keys []int64, q *script, each ...func(*sql.Rows) error) error
 	wanted = slices.Compact(wanted)
 	if len(wanted) > 0 {
 		// In their order: nobody waits in a circle.
-		all.add("SELECT n FROM latchkey_lock FORCE INDEX (PRIMARY) WHERE n IN (?) ORDER BY n FOR UPDATE", list(wanted, num))
+		first.add("SELECT n FROM latchkey_lock FORCE INDEX (PRIMARY) WHERE n IN (?) ORDER BY n FOR UPDATE", list(wanted, num))
 		take = append(take, func(*sql.Rows) error { got++; return nil })
 	}
 	if q != nil {
-		all.join(q)
+		first.join(q)
 		take = append(take, each...)
 	}
-	all.add("SELECT generation, " + t.s.clock.sql() + " FROM latchkey_counter WHERE id=1")
+	first.add("SELECT generation, " + t.s.clock.sql() + " FROM latchkey_counter WHERE id=1")
 	take = append(take, func(rows *sql.Rows) error { return rows.Scan(&t.generation, &t.now) })
 	sent := t.s.clock.Now()
-	if err := ask(t.ctx, t.c, &all, take...); err != nil {
+	if err := ask(t.ctx, t.c, &first, take...); err != nil {
 		return err
 	}
 	if got != len(wanted) || t.generation == 0 {
@@ -209,6 +217,12 @@ func (t *tx) finish() error {
 	if q.empty() && len(t.events) == 0 && !tells {
 		_, err := t.c.ExecContext(t.ctx, "ROLLBACK")
 		return err
+	}
+	// A server takes only so much at once; the rest of the transaction is the same.
+	for front := q.split(atOnce); front != nil; front = q.split(atOnce) {
+		if err := ask(t.ctx, t.c, front); err != nil {
+			return err
+		}
 	}
 	var position int64
 	var each []func(*sql.Rows) error
@@ -237,13 +251,22 @@ func (t *tx) finish() error {
 	return nil
 }
 
+const (
+	// atOnce bounds the statements of a trip, in bytes; max_allowed_packet is 16 MiB
+	// unless an operator has lowered it.
+	atOnce = 256 << 10
+	// mostNamed bounds the sessions that the log names in one entry. Where there are
+	// more it says that all may have ended, which costs other nodes their caches.
+	mostNamed = 50_000
+)
+
 // count takes the next positions, and writes what has them.
 func (t *tx) count(q *script, tells bool) {
 	step, every := int64(0), int64(0)
 	if tells {
 		step = 1
 	}
-	if t.every {
+	if t.every || len(t.changed) > mostNamed {
 		every = 1
 	}
 	q.add(sqlCount, num(step), num(int64(len(t.events))))
@@ -251,9 +274,9 @@ func (t *tx) count(q *script, tells bool) {
 		q.add(sqlEvent, num(int64(len(t.events)-1-i)), num(cmp.Or(e.at, t.now)), orNull(e.session), e.subject, raw(e.packed))
 	}
 	if tells {
-		ids := make([]byte, 0, len(t.changed)*16)
-		for _, id := range t.changed {
-			ids = append(ids, id[:]...)
+		var ids []byte
+		for i := 0; every == 0 && i < len(t.changed); i++ {
+			ids = append(ids, t.changed[i][:]...)
 		}
 		q.add(sqlChange, num(t.s.origin), num(t.now), num(every), raw(ids))
 	}
