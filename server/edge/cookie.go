@@ -1,0 +1,51 @@
+package edge
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/latchkey-go/latchkey"
+)
+
+// cookieName asks the Manager for its cookie's name, so that there is one setting.
+func cookieName(m *latchkey.Manager) string {
+	probe := headers{}
+	m.ClearCookie(probe)
+	name, _, _ := strings.Cut(http.Header(probe).Get("Set-Cookie"), "=")
+	return name
+}
+
+// headers is a response that only headers are wanted of.
+type headers http.Header
+
+// Header, Write and WriteHeader implement http.ResponseWriter.
+func (h headers) Header() http.Header         { return http.Header(h) }
+func (h headers) Write(b []byte) (int, error) { return len(b), nil }
+func (h headers) WriteHeader(int)             {}
+
+// cookiesWithout joins the lines of a Cookie header without the cookies of a name. A
+// pair is compared by the name in front of its first equals sign, as servers do, and
+// is kept as it stands otherwise.
+func cookiesWithout(lines []string, name string) string {
+	if len(lines) == 0 {
+		return ""
+	}
+	if len(lines) == 1 && !strings.Contains(lines[0], name) {
+		return lines[0]
+	}
+	var b strings.Builder
+	for _, line := range lines {
+		for pair := range strings.SplitSeq(line, ";") {
+			pair = strings.TrimSpace(pair)
+			key, _, _ := strings.Cut(pair, "=")
+			if pair == "" || strings.EqualFold(strings.Trim(key, " \t\""), name) {
+				continue
+			}
+			if b.Len() > 0 {
+				b.WriteString("; ")
+			}
+			b.WriteString(pair)
+		}
+	}
+	return b.String()
+}

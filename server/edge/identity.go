@@ -1,0 +1,88 @@
+package edge
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/latchkey-go/latchkey"
+)
+
+// The identity headers, in their canonical spelling. Every grant carries all of them.
+const (
+	HeaderSubject   = "X-Auth-Subject"
+	HeaderProvider  = "X-Auth-Provider"
+	HeaderEmail     = "X-Auth-Email"
+	HeaderName      = "X-Auth-Name"
+	HeaderRoles     = "X-Auth-Roles" // comma-separated; no role contains one
+	HeaderSession   = "X-Auth-Session"
+	HeaderAssertion = "X-Auth-Assertion"
+)
+
+// IdentityHeaders lists the identity headers: what a proxy has to take from an
+// answer, and to drop from what clients send.
+func IdentityHeaders() []string {
+	return []string{HeaderSubject, HeaderProvider, HeaderEmail, HeaderName, HeaderRoles, HeaderSession, HeaderAssertion}
+}
+
+// Aliases lists the names that gateways such as CGI and WSGI cannot tell from an
+// identity header's, because they turn dashes into underscores. A client's own must
+// not reach a service.
+func Aliases() (list []string) {
+	for _, name := range IdentityHeaders() {
+		last := strings.LastIndexByte(name, '-')
+		list = append(list, "x_auth_"+strings.ToLower(name[last+1:]), "x_auth-"+strings.ToLower(name[last+1:]), "x-auth_"+strings.ToLower(name[last+1:]))
+	}
+	return list
+}
+
+// setIdentity sets every identity header, empty where nothing is known.
+func setIdentity(h http.Header, s latchkey.Session, assertion string) {
+	v := new([7]string) // one allocation for all of them
+	if s.Live() {
+		v[0], v[1], v[2], v[3] = encode(s.Subject()), encode(s.Provider()), encode(s.Email()), encode(s.Name())
+		v[4] = encode(strings.Join(s.Roles(), ","))
+		v[5] = s.ID().String()
+		v[6] = assertion
+	}
+	h[HeaderSubject] = v[0:1:1]
+	h[HeaderProvider] = v[1:2:2]
+	h[HeaderEmail] = v[2:3:3]
+	h[HeaderName] = v[3:4:4]
+	h[HeaderRoles] = v[4:5:5]
+	h[HeaderSession] = v[5:6:6]
+	h[HeaderAssertion] = v[6:7:7]
+}
+
+// encode percent-encodes "%" and what is not printable ASCII, as UTF-8 bytes, and
+// spaces at either end, which servers drop from a header's value: two identities
+// must not become one.
+func encode(s string) string {
+	plain := true
+	for i := range len(s) {
+		if !plainByte(s, i) {
+			plain = false
+			break
+		}
+	}
+	if plain {
+		return s
+	}
+	const digits = "0123456789ABCDEF"
+	var b strings.Builder
+	for i := range len(s) {
+		if c := s[i]; plainByte(s, i) {
+			b.WriteByte(c)
+		} else {
+			b.Write([]byte{'%', digits[c>>4], digits[c&15]})
+		}
+	}
+	return b.String()
+}
+
+func plainByte(s string, i int) bool {
+	c := s[i]
+	if c == ' ' {
+		return i > 0 && i < len(s)-1
+	}
+	return c > 0x20 && c < 0x7f && c != '%'
+}

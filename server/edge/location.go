@@ -1,0 +1,72 @@
+package edge
+
+import (
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/latchkey-go/latchkey/transaction"
+)
+
+// signInPath is where the sign-in page is, below the prefix.
+const signInPath = "/login"
+
+// location is where a visitor is sent to sign in, and to come back from to what was
+// asked for: rd, when that is surely an address of a protected host. A visitor who is
+// signed in already, and has to authenticate again or in a stronger way, is sent with
+// prompt=login, without which the sign-in page would send them straight back, and with
+// max_age or acr_values (OpenID Connect Core §3.1.2.1) for what the rule asks.
+func (p *Policy) location(q *Question, d Decision) string {
+	origin, rd := p.public, ""
+	asked := q.Scheme + "://" + q.Host
+	if p.perHost && contains(p.returns, asked) {
+		origin, rd = asked, transaction.ReturnTo(q.Target, nil)
+	} else {
+		rd = transaction.ReturnTo(asked+q.Target, p.returns)
+	}
+	var b strings.Builder
+	b.WriteString(origin)
+	b.WriteString(p.prefix)
+	b.WriteString(signInPath)
+	sep := byte('?')
+	add := func(name, value string) {
+		b.WriteByte(sep)
+		b.WriteString(name)
+		b.WriteByte('=')
+		b.WriteString(url.QueryEscape(value))
+		sep = '&'
+	}
+	if rd != "" {
+		add("rd", rd)
+	}
+	switch d.Reason {
+	case ReasonNotFresh:
+		add("prompt", "login")
+		add("max_age", seconds(p.rules[d.Rule].Fresh))
+	case ReasonAssurance:
+		add("prompt", "login")
+		add("acr_values", p.rules[d.Rule].Assurance)
+	}
+	return b.String()
+}
+
+// challenge is the WWW-Authenticate of a visitor who is signed in and has to
+// authenticate again (RFC 9470 §3), or "".
+func (p *Policy) challenge(d Decision) string {
+	const insufficient = `Bearer error="insufficient_user_authentication", `
+	switch d.Reason {
+	case ReasonNotFresh:
+		return insufficient + `max_age="` + seconds(p.rules[d.Rule].Fresh) + `"`
+	case ReasonAssurance:
+		return insufficient + `acr_values=` + quoted(p.rules[d.Rule].Assurance)
+	}
+	return ""
+}
+
+func seconds(d time.Duration) string { return strconv.FormatInt(int64(d/time.Second), 10) }
+
+// quoted is a quoted-string (RFC 9110 §5.6.4), with what is not ASCII encoded.
+func quoted(s string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(encode(s)) + `"`
+}
