@@ -19,6 +19,7 @@ var (
 	errGone        = errors.New("the server does not hold this store any more: it was emptied, or another store was made there; restart the program to use what is there now")
 	errUnconfirmed = errors.New("too few replicas confirmed it; check that they are connected, or ask for fewer (wait)")
 	errNoBeat      = errors.New("the primary has not confirmed for a while that it still is one")
+	errMoved       = errors.New("there is another primary now")
 	errSlow        = errors.New("the follower did not take an invalidation in time")
 	errReplica     = errors.New("the server is a replica, which is read-only; give the address of the primary")
 	errAnswer      = errors.New("the server's answer is none that Latchkey's scripts give")

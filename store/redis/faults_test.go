@@ -60,7 +60,7 @@ func revocation(id latchkey.ID) latchkey.Revocation {
 // do runs a command on a store's server.
 func do(t *testing.T, s *Store, command ...string) {
 	t.Helper()
-	c := s.single.client
+	c := s.one().client()
 	if err := c.Do(t.Context(), c.B().Arbitrary(command...).Build()).Error(); err != nil {
 		t.Fatalf("%v: %v", command, err)
 	}
@@ -278,14 +278,10 @@ func TestServerKilled(t *testing.T) {
 	eventually(t, func() bool { _, err := s.Get(t.Context(), live); return err == nil })
 	rec, err := s.Get(t.Context(), live)
 	if err != nil || !rec.RevokedAt.IsZero() {
-		t.Errorf("the live session: %+v, %v", rec, err)
+		t.Errorf("the live session: %+v, %v", rec, errorChain(err))
 	}
 	if rec, err = s.Get(t.Context(), ended); err != nil || rec.RevokedAt.IsZero() {
-		t.Errorf("the revoked session: %+v, %v", rec, err)
-	}
-	// The scripts are gone with the server's memory.
-	if _, err := s.Revoke(t.Context(), revocation(live)); err != nil {
-		t.Errorf("Revoke after the restart: %v", errorChain(err))
+		t.Errorf("the revoked session: %+v, %v", rec, errorChain(err))
 	}
 	eventually(t, func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
@@ -296,6 +292,10 @@ func TestServerKilled(t *testing.T) {
 			}
 		}) == context.Canceled
 	})
+	// The scripts are gone with the server's memory.
+	if _, err := s.Revoke(t.Context(), revocation(live)); err != nil {
+		t.Errorf("Revoke after the restart: %v", errorChain(err))
+	}
 }
 
 // A server that holds still answers nothing; callers with a deadline get their
@@ -322,7 +322,7 @@ func TestServerStopped(t *testing.T) {
 // With the feed's connection cut there are no proofs; changes go on.
 func TestFeedCut(t *testing.T) {
 	proxy := servers.StartProxy(t, shared.Addr)
-	s := mustOpen(t, Config{Addrs: []string{proxy.Addr}, Timeout: 300 * time.Millisecond})
+	s := mustOpen(t, Config{Addrs: []string{proxy.Addr}, Timeout: time.Second})
 	id := add(t, s)
 	f := follow(t, s)
 	f.await(t, func(b latchkey.Batch) bool { return b.Sent != (latchkey.Moment{}) })

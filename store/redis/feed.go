@@ -176,14 +176,23 @@ func (s *Store) Follow(ctx context.Context, interval time.Duration, deliver func
 func (s *Store) attach(ctx context.Context, f *follower) (attached []*line, err error) {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
-	for _, n := range s.primaries() {
-		f.mu.Lock()
+	v := s.view.Load()
+	f.mu.Lock()
+	for _, n := range v.nodes {
 		f.proofs[n.line] = latchkey.Moment{} // none yet, so that others prove nothing
-		f.mu.Unlock()
-		if err := n.line.attach(ctx, f); err != nil {
-			return attached, err
+	}
+	f.mu.Unlock()
+	for _, n := range v.nodes {
+		if err := n.line.await(ctx); err != nil {
+			return attached, unavailable(err)
+		}
+		if !n.line.attach(f) {
+			return attached, unavailable(errNoBeat)
 		}
 		attached = append(attached, n.line)
+	}
+	if s.view.Load() != v {
+		return attached, unavailable(errMoved)
 	}
 	return attached, nil
 }

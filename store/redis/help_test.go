@@ -6,6 +6,7 @@ import (
 	"os"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/internal/servers"
@@ -39,7 +40,9 @@ func mustOpen(t *testing.T, cfg Config) *Store {
 	if cfg.Prefix == "" {
 		cfg.Prefix = newPrefix()
 	}
-	s, err := Open(context.Background(), cfg)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	s, err := Open(ctx, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 // pttl is for how long the server keeps a key.
 func pttl(t *testing.T, s *Store, key string) time.Duration {
 	t.Helper()
-	c := s.single.client
+	c := s.one().client()
 	ms, err := c.Do(t.Context(), c.B().Pttl().Key(key).Build()).AsInt64()
 	if err != nil {
 		t.Fatal(err)
@@ -100,7 +100,7 @@ func TestIndexesCleanThemselves(t *testing.T) {
 	if n, err := s.Purge(t.Context(), latchkey.Purge{EndedBefore: time.Now().Add(time.Hour)}); err != nil || n != 5 {
 		t.Errorf("purged %d, %v; want the five that were evicted", n, err)
 	}
-	client := s.single.client
+	client := s.one().client()
 	members, err := client.Do(t.Context(), client.B().Zrange().Key(s.cfg.Prefix+"all").Min("0").Max("-1").Build()).AsStrSlice()
 	if err != nil || len(members) != 1 || members[0] != last.String() {
 		t.Errorf("the list of all holds %v, %v", members, err)
@@ -125,7 +125,7 @@ func TestErasedNameIsGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	find := func() (found []string) {
-		client := s.single.client
+		client := s.one().client()
 		keys, err := client.Do(t.Context(), client.B().Keys().Pattern(s.cfg.Prefix+"*").Build()).AsStrSlice()
 		if err != nil {
 			t.Fatal(err)

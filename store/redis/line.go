@@ -46,9 +46,9 @@ func newLine(n *node, beatID string) *line {
 func (l *line) run(ctx context.Context) {
 	defer close(l.done)
 	pause := 10 * time.Millisecond
-	for {
+	for again := false; ; again = true {
 		began := time.Now()
-		err := l.session(ctx)
+		err := l.session(ctx, again)
 		if ctx.Err() != nil {
 			err = errClosed
 		}
@@ -56,6 +56,7 @@ func (l *line) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		l.n.s.hurryLook()
 		if time.Since(began) > time.Second {
 			pause = 10 * time.Millisecond // it held for a while
 		}
@@ -83,31 +84,42 @@ func (l *line) down(err error) {
 	l.changed = make(chan struct{})
 }
 
-// attach adds a follower, which from then on is told of everything; it waits for the
-// line to be up.
-func (l *line) attach(ctx context.Context, f *follower) error {
+// await waits for the line to be up.
+func (l *line) await(ctx context.Context) error {
 	for {
 		l.mu.Lock()
-		if l.up {
-			l.followers[f] = struct{}{}
-			l.mu.Unlock()
-			select {
-			case l.hurry <- struct{}{}:
-			default:
-			}
-			return nil
-		}
-		err, changed := l.err, l.changed
+		up, err, changed := l.up, l.err, l.changed
 		l.mu.Unlock()
-		if err != nil {
-			return unavailable(err)
+		switch {
+		case up:
+			return nil
+		case err != nil:
+			return err
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return brokenOff(ctx)
+			if trouble := l.trouble.Load(); trouble != nil {
+				return *trouble
+			}
+			return context.Cause(ctx)
 		}
 	}
+}
+
+// attach adds a follower to a line that is up. It is told of everything from then on.
+func (l *line) attach(f *follower) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.up {
+		return false
+	}
+	l.followers[f] = struct{}{}
+	select {
+	case l.hurry <- struct{}{}:
+	default:
+	}
+	return true
 }
 
 func (l *line) detach(f *follower) {
@@ -154,8 +166,13 @@ func (l *line) interval() time.Duration {
 }
 
 // session is one connection's life.
-func (l *line) session(ctx context.Context) error {
+func (l *line) session(ctx context.Context, again bool) error {
 	s := l.n.s
+	if again {
+		if err := l.n.renew(); err != nil {
+			return err
+		}
+	}
 	c, err := s.cfg.dialRaw(ctx, l.n.addr, s.cfg.Username, s.cfg.Password, s.cfg.DB)
 	if err != nil {
 		return err

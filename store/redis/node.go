@@ -3,9 +3,14 @@ package redis
 import (
 	"context"
 	"crypto/tls"
+	"errors"
+	"io"
 	"math"
 	"net"
 	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -16,11 +21,68 @@ import (
 
 // node is one primary: a client for commands, and a line for the feed and the beats.
 type node struct {
-	s      *Store
-	addr   string
-	client rueidis.Client
-	line   *line
+	s    *Store
+	addr string
+	line *line
+	stop context.CancelFunc // of the line
+
+	commands atomic.Pointer[rueidis.Client]
+	mu       sync.Mutex
+	retired  rueidis.Client // what commands was before; perhaps still in use
 }
+
+// client is for commands.
+func (n *node) client() rueidis.Client { return *n.commands.Load() }
+
+// renew connects anew, after the line had to. A connection on which nothing is under
+// way is not known to be broken until somebody uses it.
+func (n *node) renew() error {
+	c, err := n.s.cfg.newClient(n.addr)
+	if err != nil {
+		if c != nil {
+			c.Close()
+		}
+		return err
+	}
+	last := n.commands.Swap(&c)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.retired != nil {
+		n.retired.Close()
+	}
+	n.retired = *last
+	return nil
+}
+
+// start starts the line.
+func (n *node) start() {
+	var ctx context.Context
+	ctx, n.stop = context.WithCancel(n.s.running)
+	go n.line.run(ctx)
+}
+
+// shut ends the line and all connections.
+func (n *node) shut() {
+	n.stop()
+	<-n.line.done
+	n.client().Close()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.retired != nil {
+		n.retired.Close()
+	}
+}
+
+// view is which primaries there are. A view does not change; another one replaces it.
+type view struct {
+	nodes []*node
+}
+
+// primaries are the servers that sessions are on.
+func (s *Store) primaries() []*node { return s.view.Load().nodes }
+
+// one is the server that everything is on, where it is not a cluster.
+func (s *Store) one() *node { return s.view.Load().nodes[0] }
 
 // limits bound one answer: a page of lists is the longest.
 func limits() respguard.Limits {
@@ -33,12 +95,13 @@ func (cfg *Config) newClient(addr string) (c rueidis.Client, err error) {
 	return rueidis.NewClient(rueidis.ClientOption{
 		InitAddress: []string{addr}, ForceSingleClient: true,
 		Username: cfg.Username, Password: cfg.Password, SelectDB: cfg.DB,
-		Dialer:           net.Dialer{Timeout: cfg.Timeout, KeepAlive: time.Second},
-		ConnWriteTimeout: cfg.Timeout,
-		DisableRetry:     true, // what is not known to have failed must not be done twice
-		DisableCache:     true, // sessions have a near cache of their own
-		ClientSetInfo:    rueidis.DisableClientSetInfo,
-		BlockingPoolSize: 256, BlockingPoolCleanup: time.Minute,
+		Dialer:            net.Dialer{Timeout: cfg.Timeout, KeepAlive: time.Second},
+		ConnWriteTimeout:  cfg.Timeout,
+		DisableRetry:      true, // what is not known to have failed must not be done twice
+		DisableCache:      true, // sessions have a near cache of their own
+		ClientSetInfo:     rueidis.DisableClientSetInfo,
+		PipelineMultiplex: multiplex,
+		BlockingPoolSize:  256, BlockingPoolCleanup: time.Minute,
 		ReadBufferEachConn: 64 << 10, WriteBufferEachConn: 64 << 10,
 		DialCtxFn: func(ctx context.Context, addr string, _ *net.Dialer, _ *tls.Config) (net.Conn, error) {
 			conn, err := cfg.dial(ctx, addr)
@@ -49,6 +112,22 @@ func (cfg *Config) newClient(addr string) (c rueidis.Client, err error) {
 		},
 	})
 }
+
+// read runs a command that changes nothing. It is tried again where a connection turns
+// out to have been closed meanwhile, of which there are a few.
+func (n *node) read(ctx context.Context, command func(rueidis.Builder) rueidis.Completed) (r rueidis.RedisResult) {
+	for range 1 + 1<<multiplex {
+		c := n.client()
+		r = c.Do(ctx, command(c.B()))
+		if err := r.NonRedisError(); !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
+			break
+		}
+	}
+	return r
+}
+
+// multiplex is the number of connections for commands, as a power of two.
+const multiplex = 2
 
 // usable refuses answers of a primary that may be none any more.
 func (n *node) usable() error {
@@ -70,7 +149,7 @@ func (n *node) runConfirmed(ctx context.Context, sc *script, confirm int, tag, n
 	}
 	all := make([]string, 0, 3+len(args))
 	all = append(all, n.s.scriptTime(), tag, note)
-	answer, err = sc.run(ctx, n.client, confirm, keys, append(all, args...))
+	answer, err = sc.run(ctx, n.client(), confirm, keys, append(all, args...))
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, brokenOff(ctx)

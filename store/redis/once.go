@@ -29,7 +29,7 @@ func (s *Store) Changed(ctx context.Context, after latchkey.ID, limit int) (latc
 	if !after.IsZero() {
 		from = after.String()
 	}
-	answer, err := s.single.runConfirmed(ctx, &s.scripts.changed, 0, "", "", nil, from, strconv.Itoa(limit))
+	answer, err := s.one().runConfirmed(ctx, &s.scripts.changed, 0, "", "", nil, from, strconv.Itoa(limit))
 	if err != nil {
 		return page, err
 	}
@@ -55,7 +55,7 @@ func (s *Store) Spend(ctx context.Context, key [32]byte, until time.Time) error 
 	defer cancel()
 	tag := tagText(binary.BigEndian.Uint16(key[:]))
 	name := s.cfg.Prefix + "{" + tag + "}once:" + base64.RawURLEncoding.EncodeToString(key[:])
-	answer, err := s.single.run(ctx, &s.scripts.spend, tag, "", []string{name}, decimal(microOf(until)))
+	answer, err := s.one().run(ctx, &s.scripts.spend, tag, "", []string{name}, decimal(microOf(until)))
 	if err != nil {
 		return err
 	}

@@ -47,16 +47,18 @@ type Store struct {
 	origin    string // how this Store knows its own publications
 	confirm   int    // replicas that are to confirm each change
 	scripts   *scripts
-	single    *node // where all sessions are
 	warn      []string
+	view      atomic.Pointer[view] // the servers there are at present
 
 	changes atomic.Uint64 // scripts that may publish, so far
 	offset  atomic.Int64  // of the servers' clock to the node's monotonic one, in microseconds
 	raises  sync.Map      // generation (uint64) to ended: how it was ended, which never changes
 
-	closed atomic.Bool
-	stop   context.CancelFunc
-	work   sync.WaitGroup
+	closed  atomic.Bool
+	running context.Context // ends with Close
+	stop    context.CancelFunc
+	work    sync.WaitGroup // the watcher and what it stops
+	look    chan struct{}  // capacity 1: the servers are to be looked at anew
 }
 
 // Open connects to the servers and makes the store where there is none.
@@ -72,55 +74,91 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if _, err := io.ReadFull(cfg.Rand, id[:]); err != nil {
 		return nil, latchkey.NewError(latchkey.CodeInternal, "no randomness from the system", err)
 	}
-	s := &Store{cfg: cfg, origin: hex.EncodeToString(id[:])}
+	s := &Store{cfg: cfg, origin: hex.EncodeToString(id[:]), look: make(chan struct{}, 1)}
+	if cfg.Mode != Standalone {
+		s.confirm = cfg.Wait
+	}
+	s.running, s.stop = context.WithCancel(context.Background())
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
-	where := cfg.Addrs[0]
-	client, err := cfg.newClient(where)
-	if err != nil {
-		if client != nil {
-			client.Close()
-		}
-		return nil, refused(where, err)
-	}
-	if err := s.begin(ctx, where, client); err != nil {
-		client.Close()
-		return nil, refused(where, err)
+	if err := s.begin(ctx); err != nil {
+		_ = s.Close()
+		return nil, err
 	}
 	return s, nil
 }
 
-// begin checks the server, reads what the store is, and starts its line.
-func (s *Store) begin(ctx context.Context, where string, client rueidis.Client) error {
+// begin finds the servers, and starts what runs until the store is closed.
+func (s *Store) begin(ctx context.Context) error {
+	addr := s.cfg.Addrs[0]
+	if s.cfg.Mode == Sentinel {
+		var err error
+		if addr, err = s.askSentinels(ctx); err != nil {
+			return refused(s.cfg.where(), err)
+		}
+	}
+	n, err := s.connect(ctx, addr, true)
+	if err != nil {
+		return refused(addr, err)
+	}
+	s.view.Store(&view{nodes: []*node{n}})
+	s.setOffset()
+	n.start()
+	if s.cfg.Mode == Standalone {
+		return nil
+	}
+	s.work.Go(s.watch)
+	if err := n.line.await(ctx); err != nil {
+		return refused(addr, err)
+	}
+	return nil
+}
+
+// connect makes a node of a server that the store can use. The first one tells what
+// the store is, and is where it is made.
+func (s *Store) connect(ctx context.Context, addr string, first bool) (*node, error) {
+	client, err := s.cfg.newClient(addr)
+	if err == nil {
+		var n *node
+		if n, err = s.inspect(ctx, addr, client, first); err == nil {
+			return n, nil
+		}
+	}
+	if client != nil {
+		client.Close()
+	}
+	return nil, err
+}
+
+func (s *Store) inspect(ctx context.Context, addr string, client rueidis.Client, first bool) (*node, error) {
 	f, err := askFacts(ctx, client)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := f.check(&s.cfg); err != nil {
-		return err
+		return nil, err
 	}
-	s.warn = f.warnings(where)
-	if err := s.describe(ctx, client); err != nil {
-		return err
+	if first {
+		s.warn = f.warnings(addr)
+		if err := s.describe(ctx, client); err != nil {
+			return nil, err
+		}
+		s.scripts = newScripts(&s.cfg, s.name)
 	}
-	s.scripts = newScripts(&s.cfg, s.name)
-	n := &node{s: s, addr: where, client: client}
+	n := &node{s: s, addr: addr}
+	n.commands.Store(&client)
 	n.line = newLine(n, s.origin)
-	s.single = n
 	if err := s.firstTime(ctx, n); err != nil {
-		return err
+		return nil, err
 	}
-	run, stop := context.WithCancel(context.Background())
-	s.stop = stop
-	s.work.Go(func() { n.line.run(run) })
-	return nil
+	return n, nil
 }
 
 // firstTime reads the server's clock, before the first beat does.
 func (s *Store) firstTime(ctx context.Context, n *node) (err error) {
 	defer caught(&err)
 	sent := s.cfg.Clock.Now()
-	list, err := n.client.Do(ctx, n.client.B().Time().Build()).ToArray()
+	list, err := n.client().Do(ctx, n.client().B().Time().Build()).ToArray()
 	if err != nil {
 		return err
 	}
@@ -136,7 +174,7 @@ func (s *Store) firstTime(ctx context.Context, n *node) (err error) {
 	if err != nil {
 		return err
 	}
-	n.line.sampleClock(sent, received, seconds*1_000_000+micros)
+	n.line.clock.sample(sent, received, seconds*1_000_000+micros)
 	return nil
 }
 
@@ -216,9 +254,6 @@ func (s *Store) bound(ctx context.Context) (context.Context, context.CancelFunc)
 	return context.WithTimeout(ctx, s.cfg.Timeout)
 }
 
-// primaries are the servers that sessions are on.
-func (s *Store) primaries() []*node { return []*node{s.single} }
-
 // Close implements latchkey.Store. It ends all followers. Closing twice is no error.
 func (s *Store) Close() error {
 	if s.closed.Swap(true) {
@@ -226,8 +261,10 @@ func (s *Store) Close() error {
 	}
 	s.stop()
 	s.work.Wait()
-	for _, n := range s.primaries() {
-		n.client.Close()
+	if v := s.view.Load(); v != nil {
+		for _, n := range v.nodes {
+			n.shut()
+		}
 	}
 	return nil
 }

@@ -80,7 +80,7 @@ func (p *purge) record(ctx context.Context) error {
 	}
 	ctx, cancel := p.s.bound(ctx)
 	defer cancel()
-	_, err := p.s.single.run(ctx, &p.s.scripts.record, "", "", nil, "", strconv.Itoa(p.removed), stem(e.Provider, e.Subject), e.IP, e.Session,
+	_, err := p.s.one().run(ctx, &p.s.scripts.record, "", "", nil, "", strconv.Itoa(p.removed), stem(e.Provider, e.Subject), e.IP, e.Session,
 		restOf(&e), subjectTag(e.Subject))
 	return err
 }
@@ -98,7 +98,7 @@ func (p *purge) step(ctx context.Context, args ...string) (n int, more bool, f *
 	}
 	ctx, cancel := p.s.bound(ctx)
 	defer cancel()
-	f, err = p.s.change(ctx, p.s.single, &p.s.scripts.purge, "", 3, nil, args...)
+	f, err = p.s.change(ctx, p.s.one(), &p.s.scripts.purge, "", 3, nil, args...)
 	if err != nil {
 		return 0, false, nil, err
 	}

@@ -18,12 +18,12 @@ func (s *Store) Get(ctx context.Context, id latchkey.ID) (rec *latchkey.Record, 
 		return nil, err
 	}
 	defer caught(&err)
-	n := s.single
+	n := s.one()
 	if err := n.usable(); err != nil {
 		return nil, err
 	}
 	key := s.rowKey(id)
-	list, err := n.client.Do(ctx, n.client.B().Mget().Key(s.generationKey(), key).Build()).ToArray()
+	list, err := n.read(ctx, func(b rueidis.Builder) rueidis.Completed { return b.Mget().Key(s.generationKey(), key).Build() }).ToArray()
 	if err != nil {
 		return nil, unavailable(err)
 	}
@@ -54,7 +54,7 @@ func (s *Store) Get(ctx context.Context, id latchkey.ID) (rec *latchkey.Record, 
 
 // absent tells a missing row from something else under its key, which MGET passes over.
 func (s *Store) absent(ctx context.Context, n *node, key string) error {
-	there, err := n.client.Do(ctx, n.client.B().Exists().Key(key).Build()).AsInt64()
+	there, err := n.read(ctx, func(b rueidis.Builder) rueidis.Completed { return b.Exists().Key(key).Build() }).AsInt64()
 	switch {
 	case err != nil:
 		return unavailable(err)
@@ -113,8 +113,10 @@ func (s *Store) raised(ctx context.Context, generation uint64) (how ended, err e
 		return known.(ended), nil
 	}
 	defer caught(&err)
-	n := s.single
-	b, err := n.client.Do(ctx, n.client.B().Hget().Key(s.cfg.Prefix+"raise").Field(strconv.FormatUint(generation, 10)).Build()).AsBytes()
+	n := s.one()
+	b, err := n.read(ctx, func(b rueidis.Builder) rueidis.Completed {
+		return b.Hget().Key(s.cfg.Prefix + "raise").Field(strconv.FormatUint(generation, 10)).Build()
+	}).AsBytes()
 	if rueidis.IsRedisNil(err) {
 		return how, unavailable(errForeign)
 	}
@@ -165,7 +167,7 @@ func (s *Store) List(ctx context.Context, q latchkey.ListQuery) (latchkey.ListPa
 		created, id = decimal(microOf(q.After.CreatedAt)), q.After.ID.String()
 	}
 	for {
-		answer, err := s.single.runConfirmed(ctx, &s.scripts.list, 0, "", "", nil,
+		answer, err := s.one().runConfirmed(ctx, &s.scripts.list, 0, "", "", nil,
 			state, strconv.Itoa(size+1-len(page.Records)), created, id, kind, whose, strconv.Itoa(scanBound))
 		if err != nil {
 			return latchkey.ListPage{}, err
@@ -237,7 +239,7 @@ func (s *Store) tally(ctx context.Context, generation, micros string, add func(l
 	created, id := "", ""
 	for {
 		step, cancel := s.bound(ctx)
-		answer, err := s.single.runConfirmed(step, &s.scripts.tally, 0, "", "", nil, strconv.Itoa(tallied), created, id, generation, micros)
+		answer, err := s.one().runConfirmed(step, &s.scripts.tally, 0, "", "", nil, strconv.Itoa(tallied), created, id, generation, micros)
 		cancel()
 		if err != nil {
 			return err

@@ -31,7 +31,7 @@ func (s *Store) Revoke(ctx context.Context, r latchkey.Revocation) (latchkey.Rev
 	if kind != "id" || e.Subject != "" {
 		names = stem(e.Provider, e.Subject)
 	}
-	f, err := s.change(bounded, s.single, &s.scripts.revoke, tag, 3, keys,
+	f, err := s.change(bounded, s.one(), &s.scripts.revoke, tag, 3, keys,
 		kind, whom, except, packEnd(r.By, r.Reason), mark,
 		strconv.Itoa(e.Count), names, e.IP, e.Session, restOf(e), subjectTag(e.Subject))
 	if err != nil {
@@ -92,7 +92,7 @@ func (s *Store) countEnded(ctx context.Context, f *fields) (int, error) {
 	}
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
-	if _, err := s.single.run(ctx, &s.scripts.record, "", "", nil, "count", seq, decimal(total)); err != nil {
+	if _, err := s.one().run(ctx, &s.scripts.record, "", "", nil, "count", seq, decimal(total)); err != nil {
 		return 0, err
 	}
 	return int(total), nil

@@ -33,7 +33,7 @@ func (s *Store) Audit(ctx context.Context, q audit.Query) (audit.Page, error) {
 	const exact = 1 << 53 // of Lua's numbers; no position is beyond
 	after, size := min(q.After, exact), q.PageSize()
 	for more := true; more; {
-		answer, err := s.single.runConfirmed(ctx, &s.scripts.trail, 0, "", "", nil, name, up, strconv.FormatUint(after, 10), strconv.Itoa(size+1))
+		answer, err := s.one().runConfirmed(ctx, &s.scripts.trail, 0, "", "", nil, name, up, strconv.FormatUint(after, 10), strconv.Itoa(size+1))
 		if err != nil {
 			return audit.Page{}, err
 		}

@@ -58,7 +58,7 @@ func (s *Store) Create(ctx context.Context, c latchkey.Create) (latchkey.Created
 	if c.Limit > 0 && r.Subject != "" {
 		limit = c.Limit
 	}
-	f, err := s.change(ctx, s.single, &s.scripts.create, tagText(r.ID.Placement()), 3, []string{s.rowKey(r.ID)},
+	f, err := s.change(ctx, s.one(), &s.scripts.create, tagText(r.ID.Placement()), 3, []string{s.rowKey(r.ID)},
 		r.ID.String(), packRow(r, identity, subject, sid), decimal(microOf(r.CreatedAt)), decimal(microOf(r.ExpiresAt)),
 		identity, subject, sid, decimal(microOf(c.Began)), strconv.Itoa(limit), strconv.Itoa(int(c.Policy)),
 		replaces, expected, packEnd(e.Actor, reasonReplaced), packEnd(e.Actor, reasonLimit),
@@ -104,7 +104,7 @@ func (s *Store) Patch(ctx context.Context, p latchkey.Patch) error {
 	} else {
 		args = append(args, "", "", "", "", "", "", "", "")
 	}
-	f, err := s.change(ctx, s.single, &s.scripts.patch, tagText(r.ID.Placement()), 1, []string{s.rowKey(r.ID)}, append(args, subjectRef(r.Subject))...)
+	f, err := s.change(ctx, s.one(), &s.scripts.patch, tagText(r.ID.Placement()), 1, []string{s.rowKey(r.ID)}, append(args, subjectRef(r.Subject))...)
 	if err != nil {
 		return err
 	}
@@ -140,7 +140,7 @@ func (s *Store) Touch(ctx context.Context, touches []latchkey.Touch) error {
 		for i, t := range part {
 			keys[i], args[i] = s.rowKey(t.ID), decimal(microOf(t.At))
 		}
-		answer, err := s.single.runConfirmed(ctx, &s.scripts.touch, 0, "", "", keys, args...)
+		answer, err := s.one().runConfirmed(ctx, &s.scripts.touch, 0, "", "", keys, args...)
 		if err != nil {
 			return err
 		}
