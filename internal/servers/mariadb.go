@@ -44,6 +44,7 @@ func StartMariaDB(t TB, settings ...string) *Server {
 		cmd := exec.Command(install, append([]string{"--no-defaults", "--datadir=" + data, "--auth-root-authentication-method=normal",
 			"--skip-test-db", "--skip-name-resolve"}, owner...)...)
 		cmd.Dir = s.Dir
+		cmd.Env = append(os.Environ(), "TMPDIR="+s.Dir) // two at a time would remove each other's temporary tables
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("mariadb-install-db: %v\n%s", err, out)
 		}
@@ -51,7 +52,7 @@ func StartMariaDB(t TB, settings ...string) *Server {
 			t.Fatalf("%v", err)
 		}
 		s.argv = append([]string{mariadbd, "--no-defaults", "--datadir=" + data, "--init-file=" + start, "--bind-address=127.0.0.1",
-			"--port=" + strconv.Itoa(port), "--socket=" + filepath.Join(s.Dir, "mariadb.sock"), "--pid-file=" + filepath.Join(s.Dir, "pid"),
+			"--port=" + strconv.Itoa(port), "--socket=" + filepath.Join(s.Dir, "mariadb.sock"), "--pid-file=" + filepath.Join(s.Dir, "pid"), "--tmpdir=" + s.Dir,
 			"--skip-name-resolve", "--innodb-buffer-pool-size=64M", "--innodb-log-file-size=64M", "--max-connections=300",
 			"--innodb-flush-log-at-trx-commit=1", "--innodb-flush-method=nosync", "--performance-schema=OFF"}, append(owner, settings...)...)
 		s.ready = func(ctx context.Context) bool { return greets(ctx, s.Addr) }
