@@ -13,6 +13,7 @@ import (
 	"github.com/latchkey-go/latchkey/keyring"
 	"github.com/latchkey-go/latchkey/nearcache"
 	"github.com/latchkey-go/latchkey/server/api"
+	"github.com/latchkey-go/latchkey/server/edge"
 	"github.com/latchkey-go/latchkey/upstream"
 )
 
@@ -48,6 +49,13 @@ type Config struct {
 	// Upstream answers for sessions that others keep. Without it its routes answer
 	// 404, and the OpenAPI document leaves them out. It stays the caller's to close.
 	Upstream *upstream.Cache
+
+	// Edge answers reverse proxies at /auth/. Without it, and with Demo, its routes
+	// answer 404. Its own Manager is this one.
+	Edge *edge.Edge
+	// KeySet, when set, is served at /jwks.json: the public keys (RFC 7517) by which
+	// services verify the edge's assertions.
+	KeySet http.Handler
 
 	// Pages are handlers beside the API: sign-in, self-service, console.
 	Pages []Page

@@ -11,6 +11,7 @@ import (
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/nearcache"
+	"github.com/latchkey-go/latchkey/server/edge"
 	"github.com/latchkey-go/latchkey/upstream"
 )
 
@@ -20,6 +21,7 @@ type metrics struct {
 	registry *prometheus.Registry
 	requests *prometheus.CounterVec
 	duration *prometheus.HistogramVec
+	edge     prometheus.Histogram
 	inFlight prometheus.Gauge
 	panics   prometheus.Counter
 }
@@ -31,15 +33,17 @@ func newMetrics(cfg *Config) (*metrics, error) {
 			Help: "Requests answered, by route, method and status."}, []string{"route", "method", "status"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "latchkey_http_request_duration_seconds",
 			Help: "How long requests took, by route.", Buckets: prometheus.ExponentialBuckets(0.0001, 4, 9)}, []string{"route"}),
+		edge: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "latchkey_edge_duration_seconds",
+			Help: "How long answers to proxies took.", Buckets: prometheus.ExponentialBuckets(0.00001, 4, 9)}),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "latchkey_http_requests_in_flight", Help: "Requests being answered."}),
 		panics:   prometheus.NewCounter(prometheus.CounterOpts{Name: "latchkey_http_panics_total", Help: "Handlers that panicked."}),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "latchkey_build_info", Help: "1, with the version as a label.",
 		ConstLabels: prometheus.Labels{"version": cfg.Version}})
 	build.Set(1)
-	for _, c := range []prometheus.Collector{m.requests, m.duration, m.inFlight, m.panics, build,
+	for _, c := range []prometheus.Collector{m.requests, m.duration, m.edge, m.inFlight, m.panics, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		statsCollector{manager: cfg.Manager, cache: cfg.CacheStats, upstream: cfg.Upstream}} {
+		statsCollector{manager: cfg.Manager, cache: cfg.CacheStats, upstream: cfg.Upstream, edge: cfg.Edge}} {
 		if err := m.registry.Register(c); err != nil {
 			return nil, err
 		}
@@ -80,6 +84,7 @@ type statsCollector struct {
 	manager  *latchkey.Manager
 	cache    func() nearcache.Stats // nil: no near cache
 	upstream *upstream.Cache        // nil: no upstream
+	edge     *edge.Edge             // nil: no edge
 }
 
 // Describe implements prometheus.Collector. The collector is unchecked: which
@@ -93,18 +98,28 @@ func (c statsCollector) Collect(ch chan<- prometheus.Metric) {
 	if c.cache != nil {
 		c.near(out)
 	}
+	if c.edge != nil {
+		out.edge(c.edge)
+	}
 	if c.upstream != nil {
 		out.upstream(c.upstream.Stats())
 	}
 }
 
-// sample sends the metrics of one scrape. Of labels there is one or none, name before value.
+// edge tells of the answers to proxies.
+func (out sample) edge(e *edge.Edge) {
+	for _, c := range e.Stats() {
+		out.count("edge_decisions", "Answers to proxies, by dialect and verdict.", c.Count, "dialect", c.Dialect, "verdict", c.Verdict)
+	}
+}
+
+// sample sends the metrics of one scrape. Labels are pairs of name and value.
 type sample struct{ ch chan<- prometheus.Metric }
 
 func (out sample) send(kind prometheus.ValueType, name, help string, value float64, labels ...string) {
 	var names, values []string
-	if len(labels) == 2 {
-		names, values = labels[:1], labels[1:]
+	for i := 0; i+1 < len(labels); i += 2 {
+		names, values = append(names, labels[i]), append(values, labels[i+1])
 	}
 	out.ch <- prometheus.MustNewConstMetric(prometheus.NewDesc("latchkey_"+name, help, names, nil), kind, value, values...)
 }

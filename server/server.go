@@ -60,7 +60,7 @@ func New(cfg Config) (*Server, error) {
 
 // Handler serves everything, but for the metrics where they are elsewhere.
 func (s *Server) Handler() http.Handler {
-	return s.observe(s.headers(s.guard(s.atPublicURL, http.HandlerFunc(s.serve))))
+	return s.atEdge(s.observe(s.headers(s.guard(s.atPublicURL, http.HandlerFunc(s.serve)))))
 }
 
 // MetricsHandler serves /metrics alone, for a listener of its own. In demo mode it
@@ -110,6 +110,9 @@ func (s *Server) route() error {
 	add("/openapi.json", http.MethodGet, http.HandlerFunc(s.document))
 	if !s.cfg.MetricsElsewhere {
 		add("/metrics", http.MethodGet, s.metrics.handler())
+	}
+	if s.cfg.KeySet != nil {
+		add("/jwks.json", http.MethodGet, s.cfg.KeySet)
 	}
 	s.mux = http.NewServeMux()
 	for path, m := range paths {
