@@ -56,7 +56,7 @@ var names = map[string]string{"memory": "memory", "sqlite": "SQLite", "redis": "
 
 const (
 	panelWidth, panelHeight = 300.0, 230.0
-	left, right             = 54.0, 78.0 // for labels beside a chart
+	left, right             = 54.0, 92.0 // for labels beside a chart
 	top, bottom             = 34.0, 42.0
 	headline                = 46.0
 )
@@ -103,8 +103,8 @@ func (p *panel) draw(s *strings.Builder) {
 	for _, m := range p.marks {
 		if m.x > 0 {
 			x, _ := p.at(point{x: m.x, y: p.y.from})
-			fmt.Fprintf(s, `<path d="M%.1f 0V%.0f" stroke="#999" stroke-dasharray="4 3"/><text x="%.1f" y="10" fill="#777" transform="translate(4 0)">%s</text>`+"\n",
-				x, panelHeight, x, html.EscapeString(m.text))
+			fmt.Fprintf(s, `<path d="M%.1f 0V%.0f" stroke="#999" stroke-dasharray="4 3"/><text x="%.1f" y="%.0f" fill="#777" transform="translate(4 0)">%s</text>`+"\n",
+				x, panelHeight, x, panelHeight-8, html.EscapeString(m.text))
 			continue
 		}
 		_, y := p.at(point{x: p.x.from, y: m.y})
@@ -114,6 +114,9 @@ func (p *panel) draw(s *strings.Builder) {
 	ends := make([]float64, len(p.lines))
 	for i, l := range p.lines {
 		ends[i] = p.line(s, l)
+		if !l.dots {
+			ends[i] = 8 + 14*float64(i) // lines that all end at the top are named in their order
+		}
 	}
 	apart(ends, 14)
 	for i, l := range p.lines {
@@ -125,8 +128,13 @@ func (p *panel) draw(s *strings.Builder) {
 func (p *panel) line(s *strings.Builder, l line) (end float64) {
 	var path strings.Builder
 	verb := "M"
-	for _, v := range l.points {
+	var lastX, lastY float64
+	for i, v := range l.points {
 		x, y := p.at(v)
+		if i > 0 && i < len(l.points)-1 && math.Hypot(x-lastX, y-lastY) < 1.5 {
+			continue // nobody would see it
+		}
+		lastX, lastY = x, y
 		fmt.Fprintf(&path, "%s%.1f %.1f", verb, x, y)
 		verb, end = "L", y
 	}

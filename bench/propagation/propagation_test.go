@@ -38,14 +38,16 @@ func BenchmarkPropagation(b *testing.B) {
 		if kind.Nodes < 2 {
 			continue
 		}
-		f := kind.Start(b)
-		here, there := f.Node(fleet.Setting{Cache: true}), f.Node(fleet.Setting{Cache: true})
-		idle := revocations(b, here, there)
-		stop := load(b, here, there)
-		busy := revocations(b, here, there)
-		rate := stop()
-		show(b, kind.Name+"/idle", idle, 0)
-		show(b, kind.Name+"/loaded", busy, rate)
+		b.Run(kind.Name, func(b *testing.B) {
+			f := kind.Start(b)
+			here, there := f.Node(fleet.Setting{Cache: true}), f.Node(fleet.Setting{Cache: true})
+			idle := revocations(b, here, there)
+			stop := load(b, here, there)
+			busy := revocations(b, here, there)
+			rate := stop()
+			show(b, kind.Name, "idle", idle, 0)
+			show(b, kind.Name, "loaded", busy, rate)
+		})
 	}
 }
 
@@ -70,6 +72,8 @@ func revocations(b *testing.B, here, there *fleet.Node) []sample {
 		var refused time.Time
 		var why error
 		looking.Go(func() {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
 			for {
 				_, err := there.Lookup(ctx, latchkey.Lookup{Token: issued.Token})
 				refused = time.Now()
@@ -78,11 +82,11 @@ func revocations(b *testing.B, here, there *fleet.Node) []sample {
 					why = err
 					return
 				}
-				runtime.Gosched()
+				nap()
 			}
 		})
-		for looked.Load() == 0 {
-			runtime.Gosched()
+		for looked.Load() < 2 {
+			nap()
 		}
 		asked := time.Now()
 		_, err = here.Revoke(ctx, latchkey.Revocation{ID: issued.Record.ID, Reason: "measured"})
@@ -137,7 +141,7 @@ func load(b *testing.B, here, there *fleet.Node) (stop func() float64) {
 }
 
 // show reports a row, and writes the distribution for the plot.
-func show(b *testing.B, name string, list []sample, rate float64) {
+func show(b *testing.B, store, name string, list []sample, rate float64) {
 	b.Helper()
 	asked, answered := make([]time.Duration, len(list)), make([]time.Duration, len(list))
 	for i, s := range list {
@@ -160,13 +164,13 @@ func show(b *testing.B, name string, list []sample, rate float64) {
 	var text strings.Builder
 	for p := range 1000 {
 		q := float64(p) / 1000
-		fmt.Fprintf(&text, "%s\t%g\t%.1f\t%.1f\n", name, q, us(asked, q), us(answered, q))
+		fmt.Fprintf(&text, "%s/%s\t%g\t%.1f\t%.1f\n", store, name, q, us(asked, q), us(answered, q))
 	}
 	dir := filepath.Join("..", "out")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		b.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "propagation-"+strings.ReplaceAll(name, "/", "-")+".tsv"), []byte(text.String()), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "propagation-"+store+"-"+name+".tsv"), []byte(text.String()), 0o644); err != nil {
 		b.Fatal(err)
 	}
 }

@@ -41,16 +41,16 @@ type Done struct {
 
 // Plan says how long to measure.
 type Plan struct {
-	Rounds int           // 11 unless set
-	Turn   time.Duration // 100 ms unless set
+	Rounds int           // 21 unless set
+	Turn   time.Duration // 50 ms unless set
 }
 
 func (p Plan) withDefaults() Plan {
 	if p.Rounds == 0 {
-		p.Rounds = 11
+		p.Rounds = 21
 	}
 	if p.Turn == 0 {
-		p.Turn = 100 * time.Millisecond
+		p.Turn = 50 * time.Millisecond
 	}
 	return p
 }

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package propagation
+
+import "runtime"
+
+func nap() { runtime.Gosched() }
