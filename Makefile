@@ -41,8 +41,8 @@ bench: ## run the benchmarks against the peers and print the table of docs/perfo
 fuzz: ## each fuzz target for FUZZ executions
 	scripts/fuzz $(FUZZ)
 
-chaos: ## the long runs: kill -9 under load, ROUNDS rounds
-	LATCHKEY_CHAOS_ROUNDS=$(ROUNDS) $(GO) test -race -count=1 -timeout 60m -run 'Chaos|KillNine' ./...
+chaos: ## the long runs: kill -9 under load, and fleets under faults whose histories must be explained, ROUNDS rounds
+	LATCHKEY_CHAOS_ROUNDS=$(ROUNDS) $(GO) test -race -count=1 -timeout 60m -run 'Chaos|KillNine|TestFleet' ./...
 
 build: ## the binary, in bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/latchkey ./cmd/latchkey
