@@ -1,4 +1,4 @@
-// Package servers starts private servers for tests: Redis, PostgreSQL, PgBouncer,
+// Package servers starts private servers for tests: Redis, PostgreSQL, PgBouncer, MariaDB,
 // and a TCP proxy that can be cut or stalled. Every server listens on a free port
 // of 127.0.0.1 only, keeps its files in a temporary folder of its own, and is
 // killed when the test ends or the test program dies.
