@@ -225,13 +225,8 @@ const touchesPerChange = 250
 // Touch implements latchkey.Store. More than 250 touches are committed in several
 // steps.
 func (s *Store) Touch(ctx context.Context, touches []latchkey.Touch) error {
-	// Sorted, so that no two batches wait in a circle.
-	touches = slices.SortedFunc(slices.Values(touches), func(a, b latchkey.Touch) int {
-		if n := slices.Compare(a.ID[:], b.ID[:]); n != 0 {
-			return n
-		}
-		return a.At.Compare(b.At)
-	})
+	// By session, so that no two batches wait in a circle; those of one in their order.
+	touches = slices.SortedStableFunc(slices.Values(touches), func(a, b latchkey.Touch) int { return slices.Compare(a.ID[:], b.ID[:]) })
 	if len(touches) == 0 {
 		return s.usable(ctx)
 	}
