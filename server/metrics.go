@@ -41,12 +41,15 @@ func newMetrics(cfg *Config) (*metrics, error) {
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "latchkey_build_info", Help: "1, with the version as a label.",
 		ConstLabels: prometheus.Labels{"version": cfg.Version}})
 	build.Set(1)
-	for _, c := range []prometheus.Collector{m.requests, m.duration, m.edge, m.inFlight, m.panics, build,
+	for _, c := range []prometheus.Collector{m.requests, m.duration, m.inFlight, m.panics, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		statsCollector{manager: cfg.Manager, cache: cfg.CacheStats, upstream: cfg.Upstream, edge: cfg.Edge}} {
 		if err := m.registry.Register(c); err != nil {
 			return nil, err
 		}
+	}
+	if cfg.Edge != nil {
+		return m, m.registry.Register(m.edge)
 	}
 	return m, nil
 }

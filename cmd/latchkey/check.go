@@ -312,8 +312,9 @@ func (s *settings) checkEdge() (problems []string) {
 	}
 	if _, err := page.New(page.Config{Prefix: s.prefix}); err != nil {
 		problems = append(problems, fmt.Sprintf("--prefix: %s is not a path such as /auth: a leading slash, none at the end, letters, digits and -._~ between", shown(s.prefix)))
+		return problems
 	}
-	return problems
+	return append(problems, s.checkPolicyOfEdge()...)
 }
 
 // checkAdmin reads the admin keys.

@@ -99,6 +99,7 @@ func (p *program) prepare(cmd *cobra.Command, s *settings, c command, options []
 	set, bad := src.load(options)
 	s.given = set
 	problems = append(problems, bad...)
+	s.rules = src.file[rulesKey].rules
 	s.demoDefaults()
 	if c.check != nil {
 		problems = append(problems, src.relabel(options, src.beyond(c.check(args)))...)

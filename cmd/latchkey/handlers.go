@@ -21,7 +21,7 @@ func (d *daemon) server() (*server.Server, error) {
 	if d.cache != nil {
 		cfg.CacheStats = d.cache.Stats
 	}
-	cfg.Upstream = d.upstream
+	cfg.Upstream, cfg.Edge = d.upstream, d.edge
 	pages, err := d.pages()
 	if err != nil {
 		return nil, err

@@ -24,6 +24,7 @@ func variableOf(name string) string {
 type given struct {
 	values []string
 	origin string // "--idle", "LATCHKEY_IDLE" or "latchkey.yaml:3: idle"
+	rules  edgeRules
 }
 
 // sources are where settings come from: flags before variables before the file.
@@ -38,13 +39,13 @@ type sources struct {
 // container files often pass variables through that nobody has set.
 func (src *sources) find(o *option) (given, bool) {
 	if v, ok := src.flags[o.name]; ok {
-		return given{v, "--" + o.name}, true
+		return given{values: v, origin: "--" + o.name}, true
 	}
 	if o.local {
 		return given{}, false
 	}
 	if v, ok := src.env(o.variable()); ok && v != "" {
-		return given{[]string{v}, o.variable()}, true
+		return given{values: []string{v}, origin: o.variable()}, true
 	}
 	v, ok := src.file[o.name]
 	return v, ok
@@ -61,7 +62,7 @@ func (src *sources) load(options []option) (set map[string]bool, problems []stri
 			if o.def == "" {
 				continue
 			}
-			g = given{[]string{o.def}, "--" + o.name}
+			g = given{values: []string{o.def}, origin: "--" + o.name}
 		}
 		if err := o.assign(g.values); err != nil {
 			problems = append(problems, g.origin+": "+err.Error())
@@ -199,7 +200,13 @@ func parseConfig(path, text string, known []string) (map[string]given, []string)
 	for i := 0; i+1 < len(root.Content); i += 2 {
 		key, value := root.Content[i], root.Content[i+1]
 		origin := fmt.Sprintf("%s:%d: %s", where, key.Line, oneLine(key.Value))
-		if key.Kind != yaml.ScalarNode || !slices.Contains(known, key.Value) {
+		if _, twice := values[key.Value]; key.Value == rulesKey && !twice {
+			rules, bad := readRules(where, value)
+			values[rulesKey] = given{origin: origin, rules: rules}
+			problems = append(problems, bad...)
+			continue
+		}
+		if key.Kind != yaml.ScalarNode || !slices.Contains(append(known, rulesKey), key.Value) {
 			problems = append(problems, fmt.Sprintf("%s:%d: unknown key %s%s", where, key.Line, shown(key.Value), nearest(key.Value, known)))
 			continue
 		}
@@ -212,7 +219,7 @@ func parseConfig(path, text string, known []string) (map[string]given, []string)
 			problems = append(problems, origin+": "+err.Error())
 			continue
 		}
-		values[key.Value] = given{[]string{v}, origin}
+		values[key.Value] = given{values: []string{v}, origin: origin}
 	}
 	return values, problems
 }

@@ -33,7 +33,7 @@ func knownKeys() []string {
 }
 
 func TestPrecedence(t *testing.T) {
-	file := map[string]given{"idle": {[]string{"10m"}, "f:1: idle"}}
+	file := map[string]given{"idle": {values: []string{"10m"}, origin: "f:1: idle"}}
 	for _, c := range []struct {
 		name string
 		src  sources
@@ -98,7 +98,7 @@ cookie-name: "quoted: name"
 	for key, want := range map[string]string{"listen": "127.0.0.1:9000", "idle": "30m", "persist": "false", "limit": "3",
 		"trusted-proxies": "10.0.0.0/8,fd00::/8", "cookie-name": "quoted: name"} {
 		if got := values[key]; len(got.values) != 1 || got.values[0] != want || !strings.Contains(got.origin, ": "+key) {
-			t.Errorf("%s = %q, want %q", key, got, want)
+			t.Errorf("%s = %q, want %q", key, got.values, want)
 		}
 	}
 	for text, want := range map[string]string{

@@ -21,7 +21,7 @@ import (
 	"github.com/latchkey-go/latchkey/keyring"
 	"github.com/latchkey-go/latchkey/nearcache"
 	"github.com/latchkey-go/latchkey/server"
-	"github.com/latchkey-go/latchkey/server/console"
+	"github.com/latchkey-go/latchkey/server/edge"
 	"github.com/latchkey-go/latchkey/server/page"
 	"github.com/latchkey-go/latchkey/upstream"
 )
@@ -87,8 +87,9 @@ type daemon struct {
 	cache             *nearcache.Cache // nil with --staleness 0
 	manager           *latchkey.Manager
 	upstream          *upstream.Cache // nil without --upstream-url
-	site              *page.Site      // renders the pages
-	certificate       *certificate    // nil without TLS
+	edge              *edge.Edge
+	site              *page.Site   // renders the pages
+	certificate       *certificate // nil without TLS
 	servers           []*http.Server
 
 	background sync.WaitGroup
@@ -157,6 +158,9 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	if err := d.openManager(); err != nil {
 		return err
 	}
+	if err := d.openEdge(); err != nil {
+		return err
+	}
 	d.upstream, err = d.s.openUpstream(d.clock, d.log)
 	return err
 }
@@ -177,7 +181,7 @@ func (d *daemon) openStore(ctx context.Context) (err error) {
 func (d *daemon) openManager() (err error) {
 	cfg := d.s.library()
 	cfg.Store, cfg.Keys, cfg.Clock, cfg.Logger = d.store, d.ring, d.clock, d.log
-	cfg.ClientIP, cfg.Passive = server.ClientIP(d.s.proxies), console.Passive
+	cfg.ClientIP, cfg.Passive = server.ClientIP(d.s.proxies), passive
 	if d.site, err = page.New(page.Config{Prefix: d.s.prefix, Logger: d.log}); err != nil {
 		return err
 	}
@@ -272,6 +276,7 @@ func (s *settings) warnings() (list []string) {
 	if s.serveStale > 0 {
 		list = append(list, "--serve-stale: while the store is away an ended session may be honoured for "+formatDuration(s.serveStale))
 	}
+	list = append(list, s.edgeWarnings()...)
 	list = append(list, s.upstream.warnings()...)
 	if path, ok := strings.CutPrefix(s.adminKey, "file:"); ok && othersCanRead(path) {
 		list = append(list, "the file of --admin-key can be read by other users; chmod 600 it")

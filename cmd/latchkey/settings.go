@@ -32,6 +32,7 @@ type settings struct {
 	persist, insecure bool
 	prefix            string
 	trustedProxies    string
+	protectedHosts    string
 	tlsCert, tlsKey   string
 	logLevel          string
 	upstream          upstreamSettings
@@ -39,7 +40,8 @@ type settings struct {
 	// What the checks derive from the texts above.
 	admins  []adminKey
 	proxies []netip.Prefix
-	public  *url.URL // nil: from the address that is listened on
+	rules   edgeRules // of the configuration file
+	public  *url.URL  // nil: from the address that is listened on
 
 	// given tells which settings were given, and understood.
 	given map[string]bool
@@ -102,7 +104,8 @@ func (s *settings) options() []option {
 		{name: "persist", kind: "bool", def: "true", into: &s.persist, help: "keep the cookie when the browser closes; --persist=false leaves Max-Age out"},
 		{name: "insecure-cookie", kind: "bool", def: "false", into: &s.insecure, help: "a cookie without Secure, for plain HTTP on loopback only"},
 		{name: "prefix", kind: "path", into: &s.prefix, help: "mount the browser routes below this path, for use on a protected host"},
-		{name: "trusted-proxies", kind: "networks", into: &s.trustedProxies, help: "networks (CIDR, comma-separated) whose forwarded headers are believed"},
+		{name: "trusted-proxies", kind: "networks", into: &s.trustedProxies, help: "networks (CIDR, comma-separated) whose forwarded headers and questions are believed"},
+		{name: "protected-hosts", kind: "hosts", into: &s.protectedHosts, help: "hosts behind proxies (comma-separated) that the edge answers for and returns visitors to"},
 		{name: "metrics-listen", kind: "address", into: &s.metricsListen, help: "serve /metrics on an address of its own, and not on --listen"},
 		{name: "tls-cert", kind: "file", into: &s.tlsCert, help: "TLS certificate chain (PEM); with --tls-key the daemon speaks HTTPS"},
 		{name: "tls-key", kind: "file", into: &s.tlsKey, help: "TLS private key (PEM)"},
@@ -111,7 +114,7 @@ func (s *settings) options() []option {
 }
 
 // listSettings are comma-separated, so the configuration file may have them as lists.
-var listSettings = []string{"admin-key", "trusted-proxies", "upstream-headers", "upstream-invalid", "upstream-scopes", "upstream-fields"}
+var listSettings = []string{"admin-key", "trusted-proxies", "protected-hosts", "upstream-headers", "upstream-invalid", "upstream-scopes", "upstream-fields"}
 
 // Groups of settings that several commands share.
 var (

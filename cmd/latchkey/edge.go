@@ -1,0 +1,59 @@
+package main
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/latchkey-go/latchkey/server/console"
+	"github.com/latchkey-go/latchkey/server/edge"
+)
+
+// policy is what the edge goes by. public is where browsers find the daemon.
+func (s *settings) policy(public *url.URL) (*edge.Policy, error) {
+	cfg := edge.PolicyConfig{Rules: s.rules.list, PublicURL: public, Prefix: s.prefix, PerHost: s.prefix != "" && s.cookieDomain == ""}
+	if s.protectedHosts != "" {
+		for host := range strings.SplitSeq(s.protectedHosts, ",") {
+			cfg.ProtectedHosts = append(cfg.ProtectedHosts, strings.TrimSpace(host))
+		}
+	}
+	return edge.NewPolicy(cfg)
+}
+
+// checkPolicyOfEdge returns what is wrong with rules and protected hosts.
+func (s *settings) checkPolicyOfEdge() []string {
+	public := s.publicOr("")
+	if public == nil {
+		public = &url.URL{Scheme: "https", Host: "localhost"} // --listen is wrong, and that is said
+	}
+	if _, err := s.policy(public); err != nil {
+		return s.rules.ruleProblems(err)
+	}
+	return nil
+}
+
+// edgeWarnings is what an operator should know of the edge's settings.
+func (s *settings) edgeWarnings() (list []string) {
+	switch {
+	case s.demo && s.trustedProxies != "":
+		list = append(list, "--trusted-proxies: a demo answers no proxies")
+	case len(s.rules.list) > 0 && s.trustedProxies == "":
+		list = append(list, "there are rules for proxies, and --trusted-proxies names none: the edge refuses every question")
+	case s.trustedProxies != "" && s.protectedHosts == "":
+		list = append(list, "--protected-hosts is not set: proxies are answered for any host, and after signing in visitors return to --public-url only")
+	}
+	return list
+}
+
+// openEdge makes what answers proxies.
+func (d *daemon) openEdge() (err error) {
+	policy, err := d.s.policy(d.s.public)
+	if err != nil {
+		return err
+	}
+	d.edge, err = edge.New(edge.Config{Manager: d.manager, Policy: policy, TrustedProxies: d.s.proxies, Logger: d.log})
+	return err
+}
+
+// passive tells the requests that are not the user's doing.
+func passive(r *http.Request) bool { return edge.Passive(r) || console.Passive(r) }
