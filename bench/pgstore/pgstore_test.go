@@ -52,15 +52,10 @@ func BenchmarkPostgresGet(b *testing.B) {
 	}
 	rng := rand.New(rand.NewPCG(7, 0))
 	b.Run("one", func(b *testing.B) {
-		conn, err := pool.Acquire(ctx) // as the store may hold on to connections
-		if err != nil {
-			b.Fatal(err)
-		}
-		defer conn.Release()
 		paired.Alternate(b, 20_000, []string{"select_1", "latchkey"}, []func(int) error{
 			func(int) error {
 				var one int
-				return conn.QueryRow(ctx, "SELECT 1").Scan(&one)
+				return pool.QueryRow(ctx, "SELECT 1").Scan(&one)
 			},
 			func(int) error { return get(rng) },
 		})
