@@ -92,6 +92,10 @@ type Config struct {
 	// Rand is crypto/rand unless set. It draws the placement key.
 	Rand io.Reader
 
+	// DangerouslyNoWait has no replica confirm anything, for a cluster that has none.
+	// Where there are replicas, a failover can then revive what was revoked, and a
+	// primary that was cut off goes on answering.
+	DangerouslyNoWait bool
 	// DangerouslyAllowEviction accepts a server that may evict keys when its memory
 	// is full. A revocation then misses sessions whose index was evicted.
 	DangerouslyAllowEviction bool
@@ -139,8 +143,11 @@ func (cfg *Config) check() error {
 	if len(cfg.Mark) > maxMark {
 		add("Mark", "is longer than %d bytes", maxMark)
 	}
-	if cfg.Wait == 0 {
+	if cfg.Wait == 0 && !cfg.DangerouslyNoWait {
 		cfg.Wait = 1
+	}
+	if cfg.Wait != 0 && cfg.DangerouslyNoWait {
+		add("Wait", "is set, and DangerouslyNoWait too")
 	}
 	if cfg.Wait < 0 || cfg.Wait > maxWait {
 		add("Wait", "%d is not between 1 and %d replicas", cfg.Wait, maxWait)

@@ -133,7 +133,7 @@ func (l *line) doubt(clock latchkey.Clock) error {
 	if trouble := l.trouble.Load(); trouble != nil {
 		return *trouble
 	}
-	if l.n.s.confirm == 0 {
+	if l.n.s.cfg.Mode == Standalone {
 		return nil
 	}
 	now, sent := clock.Now(), l.proof.Load()
@@ -154,7 +154,7 @@ func (l *line) setTrouble(err error) {
 // interval is how often there is a beat: twice in the shortest interval of a follower.
 func (l *line) interval() time.Duration {
 	every := beatEvery
-	if l.n.s.confirm > 0 {
+	if l.n.s.cfg.Mode != Standalone {
 		every = min(every, l.n.s.cfg.Lease/4)
 	}
 	l.mu.Lock()

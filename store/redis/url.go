@@ -38,7 +38,7 @@ var schemes = map[string]struct {
 // A leading rediss instead of redis means TLS. The options are
 //
 //	prefix=TEXT         see Config.Prefix
-//	wait=N              see Config.Wait
+//	wait=N              see Config.Wait; 0 is Config.DangerouslyNoWait
 //	lease=DURATION      see Config.Lease, such as 500ms
 //	retention=DURATION  see Config.Retention, such as 2160h
 //	timeout=DURATION    see Config.Timeout, such as 2s
@@ -154,9 +154,10 @@ func (cfg *Config) options(query string, add func(field, format string, args ...
 		case "prefix":
 			cfg.Prefix = value
 		case "wait":
-			if cfg.Wait, err = strconv.Atoi(value); err != nil || cfg.Wait < 1 {
-				add(name, "is not the number of replicas, 1 or more")
+			if cfg.Wait, err = strconv.Atoi(value); err != nil || cfg.Wait < 0 {
+				add(name, "is not the number of replicas")
 			}
+			cfg.DangerouslyNoWait = value == "0"
 		case "lease":
 			cfg.Lease = duration(name, value, add)
 		case "retention":

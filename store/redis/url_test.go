@@ -28,6 +28,7 @@ func TestParseURL(t *testing.T) {
 		{"redis+sentinel://:pw@a,b:7/main/2?sentinel-password=sp&sentinel-user=su&wait=2&lease=500ms",
 			Config{Mode: Sentinel, Addrs: []string{"a:26379", "b:7"}, Master: "main", DB: 2, Password: "pw", SentinelUsername: "su",
 				SentinelPassword: "sp", Wait: 2, Lease: 500 * time.Millisecond}},
+		{"redis+cluster://a?wait=0", Config{Mode: Cluster, Addrs: []string{"a:6379"}, DangerouslyNoWait: true}},
 		{"redis+cluster://a,b:7,c", Config{Mode: Cluster, Addrs: []string{"a:6379", "b:7", "c:6379"}}},
 	} {
 		got, err := ParseURL(c.url)
@@ -55,7 +56,7 @@ func TestParseURLRefuses(t *testing.T) {
 		"redis://h/x":                      "number of a database",
 		"redis://h/-1":                     "no database",
 		"redis://h?wait=x":                 "number of replicas",
-		"redis://h?wait=0":                 "number of replicas",
+		"redis://h?wait=-1":                "number of replicas",
 		"redis://h?timeout=soon":           "length of time",
 		"redis://h?timeout=1h":             "between",
 		"redis://h?prefix=a%7Bb":           "letters, digits",

@@ -1,0 +1,31 @@
+//go:build unix
+
+package servers
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestRedisSentinel(t *testing.T) {
+	g := StartRedisSentinel(t)
+	if p := g.Primary(t); p != g.Servers[0] || len(g.Servers) != 3 || len(g.Sentinels) != 3 {
+		t.Errorf("the primary is %v of %d servers", p.Addr, len(g.Servers))
+	}
+	if !strings.HasPrefix(g.URL, "redis+sentinel://127.0.0.1:") || !strings.HasSuffix(g.URL, "/main") {
+		t.Errorf("URL is %s", g.URL)
+	}
+}
+
+func TestRedisCluster(t *testing.T) {
+	c := StartRedisCluster(t, 3, 1)
+	if len(c.Primaries) != 3 || len(c.Replicas) != 3 {
+		t.Errorf("%d primaries and %d replicas", len(c.Primaries), len(c.Replicas))
+	}
+	info := strings.Join(redisCommand(c.Replicas[2].Addr, "CLUSTER", "INFO"), "")
+	for _, want := range []string{"cluster_state:ok", "cluster_slots_ok:16384", "cluster_known_nodes:6", "cluster_size:3"} {
+		if !strings.Contains(info, want) {
+			t.Errorf("not %s: %s", want, info)
+		}
+	}
+}
