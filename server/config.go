@@ -59,6 +59,10 @@ type Config struct {
 
 	// Pages are handlers beside the API: sign-in, self-service, console.
 	Pages []Page
+	// LogoutTarget says where a navigation goes after a logout: to the sign-out of the
+	// identity provider that the session came from, or "" for the sign-in page. It is
+	// asked before the session ends, and followed afterwards.
+	LogoutTarget func(r *http.Request, s latchkey.Session) string
 	// PageError answers a page's form that may come from another site, and what a
 	// page's router does not know; unset, it is a problem like the API's.
 	PageError func(w http.ResponseWriter, r *http.Request, err error)
@@ -250,5 +254,5 @@ func (c *Config) newAPI(cookie string, protection *csrf.Protection) *api.API {
 		admins.Add(k.Name, k.Key)
 	}
 	return api.New(api.Config{Manager: c.Manager, Store: c.Store, Keys: c.Keys, Admins: admins, CSRF: protection,
-		CookieName: cookie, Prefix: c.Prefix, Upstream: c.Upstream, Timeout: c.StoreTimeout, Logger: c.Logger})
+		CookieName: cookie, Prefix: c.Prefix, LogoutTarget: c.LogoutTarget, Upstream: c.Upstream, Timeout: c.StoreTimeout, Logger: c.Logger})
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"slices"
@@ -89,12 +90,16 @@ func (a *API) revokeOthers(ctx context.Context, c *Call, _ *None) (*Revoked, err
 }
 
 func (a *API) logout(ctx context.Context, c *Call, _ *None) (*None, error) {
+	onward := ""
+	if isNavigation(c.HTTP) && a.cfg.LogoutTarget != nil {
+		onward = a.cfg.LogoutTarget(c.HTTP, c.Session) // what it needs of the session is gone afterwards
+	}
 	if err := c.Session.End(ctx); err != nil {
 		return nil, err
 	}
 	if isNavigation(c.HTTP) {
 		c.Status = http.StatusSeeOther
-		c.Header.Set("Location", a.cfg.Prefix+"/login")
+		c.Header.Set("Location", cmp.Or(onward, a.cfg.Prefix+"/login"))
 	}
 	return nil, nil
 }

@@ -38,6 +38,9 @@ type Config struct {
 	// Prefix is the path that the browser's routes are mounted below, such as
 	// "/_latchkey", or "".
 	Prefix string
+	// LogoutTarget says where a navigation goes after a logout, "" for the sign-in page.
+	// It is asked before the session ends.
+	LogoutTarget func(r *http.Request, s latchkey.Session) string
 	// Upstream answers for sessions that others keep. Without it its routes answer 404.
 	Upstream *upstream.Cache
 	// Timeout bounds each request's dealings with the store.

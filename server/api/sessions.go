@@ -68,6 +68,9 @@ func (a *API) create(ctx context.Context, c *Call, in *CreateSession) (*Issued, 
 			return nil, wrong("ip", "must be an IP address")
 		}
 	}
+	if anyReserved(in.Data) {
+		return nil, wrong("data", reservedDetail)
+	}
 	if in.Provider == "" {
 		in.Provider = "api"
 	}
@@ -137,6 +140,9 @@ func (a *API) lookup(ctx context.Context, _ *Call, in *LookupSession) (*SessionD
 
 func withData(s latchkey.Session) (*SessionData, error) {
 	data, err := s.Data()
+	if err == nil {
+		data, err = withoutReserved(data)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -201,6 +207,12 @@ func (a *API) patch(ctx context.Context, c *Call, in *PatchSession) (*SessionDat
 		if _, both := in.Set[name]; both {
 			return nil, wrong("delete", "a name stands in set too")
 		}
+		if isReserved(name) {
+			return nil, wrong("delete", reservedDetail)
+		}
+	}
+	if anyReserved(in.Set) {
+		return nil, wrong("set", reservedDetail)
 	}
 	s, err := a.cfg.Manager.Lookup(ctx, latchkey.Lookup{Token: *in.Token})
 	if err != nil {

@@ -1,14 +1,21 @@
 package login
 
 import (
-	"context"
+	"cmp"
 	"embed"
-	"errors"
+	"log/slog"
+	"net"
 	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
 	"strings"
-	"unicode/utf8"
+	"time"
 
 	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/keyring"
+	"github.com/latchkey-go/latchkey/server/login/oidc"
 	"github.com/latchkey-go/latchkey/server/page"
 	"github.com/latchkey-go/latchkey/transaction"
 )
@@ -16,197 +23,335 @@ import (
 //go:embed templates
 var templates embed.FS
 
-// DemoProvider is the provider of sessions that the demo makes.
-const DemoProvider = "demo"
-
-// Config configures the sign-in page. Manager and Site are required.
+// Config configures the sign-in page. Manager and Site are required; the zero value of
+// everything else is safe.
 type Config struct {
 	_ [0]func() // no unkeyed literals, no comparison
 
-	// Manager makes the sessions.
+	// Manager makes and ends the sessions.
 	Manager *latchkey.Manager
-	// Site renders the page; its prefix applies.
+	// Site renders the pages; its prefix applies. With Providers it needs FormTargets, or
+	// browsers do not follow the sign-in form to the provider.
 	Site *page.Site
+
+	// Providers are the OpenID Connect providers, in the order in which the page lists
+	// them. They need Keys and Spender.
+	Providers []*oidc.Provider
+	// Keys seal what a browser carries through a sign-in; it may be the sessions' own.
+	Keys *keyring.Ring
+	// Spender sees to it that a sign-in and a logout token are used once: the sessions'
+	// own store, which all nodes share.
+	Spender latchkey.Spender
+
+	// ReturnTo lists the other hosts that a sign-in may lead to, as transaction.Config's
+	// AllowedHosts.
+	ReturnTo []string
+	// PerHost is set where the pages are reached under several of those hosts, each with a
+	// cookie of its own: a sign-in then returns from the provider to the host that it began
+	// at. Each host's callback must be registered with the provider.
+	PerHost bool
+	// DangerouslyInsecureCookie leaves Secure out of the cookies of sign-ins under way, for
+	// plain HTTP on loopback.
+	DangerouslyInsecureCookie bool
+
+	// ClientIP finds a client's address, which limits go by; unset, it is the connection's.
+	ClientIP func(*http.Request) string
+	// Limits bound what one address may ask for.
+	Limits Limits
+	// Clock judges times; unset, it is the system's.
+	Clock latchkey.Clock
+	// Logger hears of sign-ins and logouts that were refused, and why. Unset, nothing is
+	// logged.
+	Logger *slog.Logger
+
 	// DangerouslyDemo signs in anybody under any name, without a check. It is for
-	// trying Latchkey out, and for nothing else. Unset, the page says that no way to
-	// sign in is configured.
+	// trying Latchkey out, and for nothing else. It stands alone: with any other way to
+	// sign in it is refused.
 	DangerouslyDemo bool
 }
 
-// Login serves the sign-in page. It is safe for concurrent use.
+// Login serves the sign-in pages. It is safe for concurrent use, starts no goroutine
+// and needs no closing.
 type Login struct {
 	m         *latchkey.Manager
 	site      *page.Site
 	page      *page.Page
-	providers []provider
-}
-
-// provider is a way to sign in, as the page lists it.
-type provider struct {
-	ID    string
-	Label string // what the form's button says
-	Hint  string
+	oops      *page.Page
+	providers []*oidc.Provider
+	attempts  *transaction.Keeper // nil without providers
+	spender   latchkey.Spender
+	returnTo  []string
+	perHost   bool
+	insecure  bool
+	demo      bool
+	limits    *limiter
+	log       *slog.Logger
 }
 
 // New checks cfg and reports all its problems at once.
 func New(cfg Config) (*Login, error) {
-	var problems []latchkey.FieldError
-	if cfg.Manager == nil {
-		problems = append(problems, latchkey.FieldError{Field: "Manager", Detail: "required: latchkey.New makes one"})
-	}
-	if cfg.Site == nil {
-		problems = append(problems, latchkey.FieldError{Field: "Site", Detail: "required: page.New makes one"})
+	l := &Login{m: cfg.Manager, site: cfg.Site, providers: slices.Clone(cfg.Providers), spender: cfg.Spender, returnTo: slices.Clone(cfg.ReturnTo),
+		perHost: cfg.PerHost, insecure: cfg.DangerouslyInsecureCookie, demo: cfg.DangerouslyDemo, log: cfg.Logger}
+	problems := cfg.problems()
+	if len(cfg.Providers) > 0 && cfg.Keys != nil && cfg.Spender != nil {
+		var err error
+		l.attempts, err = transaction.New(transaction.Config{Keys: cfg.Keys, Spender: cfg.Spender, Clock: cfg.Clock, AllowedHosts: cfg.ReturnTo,
+			DangerouslyInsecure: cfg.DangerouslyInsecureCookie})
+		if e, ok := err.(*latchkey.Error); ok {
+			problems = append(problems, e.Fields...)
+		}
 	}
 	if len(problems) > 0 {
 		return nil, &latchkey.Error{Code: latchkey.CodeInvalidRequest, Message: "login: configuration", Fields: problems}
 	}
-	l := &Login{m: cfg.Manager, site: cfg.Site}
+	if l.log == nil {
+		l.log = slog.New(slog.DiscardHandler)
+	}
+	l.limits = newLimiter(cfg.Limits, cfg.Clock, cfg.ClientIP)
 	var err error
 	if l.page, err = cfg.Site.Page(templates, "templates/login.html"); err != nil {
 		return nil, err
 	}
-	if cfg.DangerouslyDemo {
-		l.providers = append(l.providers, provider{DemoProvider, "Sign in", "This is a demo: any name will do, and nobody checks it."})
+	if l.oops, err = cfg.Site.Page(templates, "templates/failed.html"); err != nil {
+		return nil, err
 	}
 	return l, nil
 }
 
-// Register adds GET and POST /login, without the site's prefix. The handlers find
-// the session in the request's context when the mux is served inside the Manager's
-// middleware, and look it up themselves otherwise.
+// problems lists what is wrong with c.
+func (c *Config) problems() (list []latchkey.FieldError) {
+	add := func(field, detail string) {
+		list = append(list, latchkey.FieldError{Field: field, Detail: detail})
+	}
+	if c.Manager == nil {
+		add("Manager", "required: latchkey.New makes one")
+	}
+	if c.Site == nil {
+		add("Site", "required: page.New makes one")
+	}
+	if len(c.Providers) > 0 && c.Keys == nil {
+		add("Keys", "required with Providers: keyring.Open reads them")
+	}
+	if len(c.Providers) > 0 && c.Spender == nil {
+		add("Spender", "required with Providers: the session store is one")
+	}
+	seen := make(map[string]bool)
+	for i, p := range c.Providers {
+		field := "Providers[" + strconv.Itoa(i) + "]"
+		switch {
+		case p == nil:
+			add(field, "is nil")
+		case p.ID() == DemoProvider || p.ID() == "local" || p.ID() == "api":
+			add(field, "the id "+p.ID()+" is Latchkey's own")
+		case seen[p.ID()]:
+			add(field, "the id "+p.ID()+" is given twice")
+		default:
+			seen[p.ID()] = true
+		}
+	}
+	if c.DangerouslyDemo && len(c.Providers) > 0 {
+		add("DangerouslyDemo", "lets anybody in under any name, so it stands alone")
+	}
+	return append(list, c.Limits.problems()...)
+}
+
+// Register adds the routes, without the site's prefix. The handlers find the session in
+// the request's context when the mux is served inside the Manager's middleware, and
+// look it up themselves otherwise.
 //
-// Protection from cross-origin forms is the caller's: wrap the mux in package csrf.
+// Protection from cross-origin forms is the caller's: wrap the mux in package csrf, but
+// for the paths of [Login.OpenPaths].
 func (l *Login) Register(mux *http.ServeMux) {
 	mux.Handle("GET /login", l.site.WithSession(l.m, l.show))
-	mux.Handle("POST /login", l.site.WithSession(l.m, l.submit))
+	mux.Handle("POST /login", l.limited(signIns, l.site.WithSession(l.m, l.submit)))
+	if len(l.providers) == 0 {
+		return
+	}
+	mux.Handle("GET /login/{provider}", l.site.WithSession(l.m, l.show))
+	mux.Handle("POST /login/{provider}", l.limited(signIns, http.HandlerFunc(l.begin)))
+	mux.Handle("GET /callback/{provider}", l.limited(callbacks, l.site.WithSession(l.m, l.callback)))
+	mux.HandleFunc("POST /backchannel-logout/{provider}", l.backChannel)
 }
 
 // Paths lists what [Login.Register] answers to, as patterns without method, for
-// mounting the mux in another one.
-func (l *Login) Paths() []string { return []string{"/login"} }
+// mounting the mux in another one; OpenPaths are to be added.
+func (l *Login) Paths() []string {
+	if len(l.providers) == 0 {
+		return []string{"/login"}
+	}
+	return []string{"/login", "/login/{provider}", "/callback/{provider}"}
+}
+
+// OpenPaths lists the routes for an identity provider's own requests. They prove
+// themselves by a signature: they take no cookie, and the check against other sites'
+// requests must let them through.
+func (l *Login) OpenPaths() []string {
+	if len(l.providers) == 0 {
+		return nil
+	}
+	return []string{"/backchannel-logout/{provider}"}
+}
+
+// provider is the provider of a path, nil when there is none.
+func (l *Login) provider(r *http.Request) *oidc.Provider {
+	return l.providerByID(r.PathValue("provider"))
+}
+
+func (l *Login) providerByID(id string) *oidc.Provider {
+	for _, p := range l.providers {
+		if p.ID() == id {
+			return p
+		}
+	}
+	return nil
+}
+
+// LogoutTarget is where a browser goes whose session has just ended: its provider's
+// sign-out, or "" where it has none. Call it before the session ends.
+func (l *Login) LogoutTarget(r *http.Request, s latchkey.Session) string {
+	p := l.providerByID(s.Provider())
+	if p == nil {
+		return ""
+	}
+	return p.EndSession(r.Context(), s)
+}
 
 // form is the page's data: what was filled in, and what is wrong with it.
 type form struct {
-	Providers []provider
+	Heading   string
+	Providers []*oidc.Provider
+	Demo      bool
 	Name      string
 	Return    string // rd as it was given and found good, or ""
+	Ask       ask
 	NameError string
 	Failure   string // about the sign-in as a whole
 	MaxBytes  int
 }
 
-// Bounds of the form, in bytes.
-const (
-	maxName = 255
-	maxBody = 16 << 10
-)
+// ask is what a link asks of a sign-in beyond the configuration, as text that was
+// found good.
+type ask struct{ Prompt, MaxAge, ACR string }
 
-// show is GET /login. Who is signed in already is sent on: a stale bookmark or the
-// back button should not ask for a name again. To be somebody else, sign out first.
-func (l *Login) show(w http.ResponseWriter, r *http.Request, s latchkey.Session) {
-	target := l.target(r.URL.Query().Get("rd"))
-	if s.SignedIn() {
-		page.Redirect(w, l.destination(target))
-		return
+// readAsk takes what is good of a request's parameters; the rest asks for nothing.
+func readAsk(q url.Values) (a ask) {
+	if q.Get("prompt") == "login" {
+		a.Prompt = "login"
 	}
-	l.render(w, r, http.StatusOK, form{Return: target})
+	if n, err := strconv.ParseUint(q.Get("max_age"), 10, 31); err == nil && n > 0 && time.Duration(n)*time.Second <= oidc.MaxMaxAge {
+		a.MaxAge = strconv.FormatUint(n, 10)
+	}
+	if acr := q.Get("acr_values"); len(acr) <= 255 && !strings.ContainsFunc(acr, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		a.ACR = acr
+	}
+	return a
 }
 
-// submit is POST /login. Where to go afterwards stands in the form, or else in the
-// query.
-func (l *Login) submit(w http.ResponseWriter, r *http.Request, s latchkey.Session) {
-	if len(l.providers) == 0 {
-		l.site.WriteError(w, r, page.ErrNoPage)
+// request is a in the words of package oidc.
+func (a ask) request() oidc.Request {
+	n, _ := strconv.ParseInt(a.MaxAge, 10, 64) // 0 for none
+	return oidc.Request{Login: a.Prompt != "", MaxAge: time.Duration(n) * time.Second, ACR: a.ACR}
+}
+
+// maxBody bounds a form, in bytes.
+const maxBody = 16 << 10
+
+// show is GET /login, and GET /login/{provider}. Who is signed in already is sent on: a
+// stale bookmark or the back button should not ask again. To be somebody else, sign
+// out first; a page that needs a fresh sign-in says so by prompt=login.
+func (l *Login) show(w http.ResponseWriter, r *http.Request, s latchkey.Session) {
+	query := r.URL.Query()
+	f := form{Return: l.target(query.Get("rd")), Ask: readAsk(query), Providers: l.providers, Demo: l.demo}
+	if r.PathValue("provider") != "" {
+		p := l.provider(r)
+		if p == nil {
+			l.site.WriteError(w, r, page.ErrNoPage)
+			return
+		}
+		f.Providers = []*oidc.Provider{p}
+	}
+	if s.SignedIn() && f.Ask.Prompt == "" {
+		page.Redirect(w, l.destination(f.Return))
 		return
 	}
+	l.render(w, r, http.StatusOK, f)
+}
+
+// readForm parses a form's body, and answers when it cannot.
+func (l *Login) readForm(w http.ResponseWriter, r *http.Request) bool {
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	if err := page.ParseForm(r); err != nil {
 		l.site.WriteError(w, r, err)
-		return
+		return false
 	}
+	return true
+}
+
+// formTarget is where a form, or else the query, asks to go.
+func (l *Login) formTarget(r *http.Request) string {
 	rd, inForm := r.PostForm["rd"]
 	if !inForm {
 		rd = r.URL.Query()["rd"]
 	}
-	in := form{Name: strings.TrimSpace(r.PostForm.Get("name"))}
-	if len(rd) > 0 {
-		in.Return = l.target(rd[0])
+	if len(rd) == 0 {
+		return ""
 	}
-	if in.NameError = checkName(in.Name); in.NameError != "" {
-		in.Name = strings.ToValidUTF8(r.PostForm.Get("name"), "\uFFFD")
-		l.render(w, r, http.StatusUnprocessableEntity, in)
+	return l.target(rd[0])
+}
+
+// submit is POST /login: a sign-in without a provider.
+func (l *Login) submit(w http.ResponseWriter, r *http.Request, s latchkey.Session) {
+	if !l.demo {
+		l.site.WriteError(w, r, page.ErrNoPage)
 		return
 	}
-	if err := l.signIn(r.Context(), s, in.Name); err != nil {
-		l.fail(w, r, in, err)
-		return
+	if l.readForm(w, r) {
+		l.submitName(w, r, s)
 	}
-	page.Redirect(w, l.destination(in.Return))
 }
 
-// signIn makes the session. Began stays unset: it lets a logout overtake a sign-in
-// that is under way, and this one is over as soon as it has begun.
-func (l *Login) signIn(ctx context.Context, s latchkey.Session, name string) error {
-	return s.SignIn(ctx, latchkey.SignIn{Provider: DemoProvider, Subject: name, Name: name, Methods: []string{"demo"}})
-}
-
-// fail shows why a sign-in was refused, where that is the visitor's to know.
-func (l *Login) fail(w http.ResponseWriter, r *http.Request, in form, err error) {
-	code := latchkey.CodeOf(err)
-	var e *latchkey.Error
-	switch {
-	case code == latchkey.CodeLimitReached:
-		in.Failure = "This name has as many sessions as it may have. End one of them first."
-	case code == latchkey.CodeInvalidRequest && errors.As(err, &e) && len(e.Fields) > 0:
-		in.NameError = "This name cannot be used: it " + e.Fields[0].Detail + "."
-	default:
-		l.site.WriteError(w, r, err)
-		return
-	}
-	l.render(w, r, code.Status(), in)
-}
-
-// checkName says what is wrong with a name, or "".
-func checkName(name string) string {
-	switch {
-	case name == "":
-		return "Please enter a name."
-	case len(name) > maxName:
-		return "This name is too long. At most 255 bytes are allowed, which is 255 plain letters."
-	case !utf8.ValidString(name) || strings.ContainsFunc(name, isControl):
-		return "This name holds characters that cannot be shown. Please type it anew."
-	}
-	return ""
-}
-
-// isControl reports whether r is a control character (C0, DEL or C1).
-func isControl(r rune) bool { return r < 0x20 || r >= 0x7f && r < 0xa0 }
-
-// target is rd where it is a path of this host, and "" otherwise. The sign-in page
-// itself and the logout, which is no page, lead nowhere.
+// target is rd where it is a path of this host or an address of an allowed one, and ""
+// otherwise. The sign-in page itself and the logout, which is no page, lead nowhere.
 func (l *Login) target(rd string) string {
-	target := transaction.ReturnTo(rd, nil)
+	target := transaction.ReturnTo(rd, l.returnTo)
 	path, _, _ := strings.Cut(target, "?")
 	path, _, _ = strings.Cut(path, "#")
-	if path == l.site.Path("/login") || path == l.site.Path("/logout") {
-		return ""
+	for _, own := range []string{"/login", "/logout"} {
+		if path == l.site.Path(own) {
+			return ""
+		}
+	}
+	for _, own := range []string{"/login/", "/callback/", "/backchannel-logout/"} {
+		if strings.HasPrefix(path, l.site.Path(own)) {
+			return ""
+		}
 	}
 	return target
 }
 
 // destination is where a visitor goes who is signed in.
 func (l *Login) destination(target string) string {
-	if target == "" {
-		return l.site.Path("/account")
-	}
-	return target
+	return cmp.Or(target, l.site.Path("/account"))
 }
 
 func (l *Login) render(w http.ResponseWriter, r *http.Request, status int, f form) {
-	f.Providers, f.MaxBytes = l.providers, maxName
-	title := "Sign in"
+	f.MaxBytes, f.Heading = maxName, "Sign in"
+	title := f.Heading
 	if f.NameError != "" || f.Failure != "" {
 		title = "Error: Sign in" // what a screen reader says first
 	}
 	l.site.Render(w, r, status, l.page, page.View{Title: title, Body: f})
+}
+
+// peer is the address of a request's connection.
+func peer(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return ""
+	}
+	addr, err := netip.ParseAddr(host)
+	if err != nil {
+		return ""
+	}
+	return addr.Unmap().String()
 }

@@ -25,6 +25,11 @@ type Config struct {
 	// It stands in what the pages link to. The handlers see paths without it: mount
 	// them by [http.StripPrefix].
 	Prefix string
+	// FormTargets are sources besides 'self' that the pages' forms may lead to, in the
+	// words of form-action (Content Security Policy 3, 6.4.1), such as "https:". Browsers
+	// hold a form's redirects to them too, so forms that lead to an identity provider, and
+	// from there to wherever it sends people, need them.
+	FormTargets []string
 	// Logger hears of faults of the program: errors of code CodeInternal, with the
 	// cause that the visitor is not told. Unset, nothing is logged.
 	Logger *slog.Logger
@@ -34,6 +39,7 @@ type Config struct {
 // and never changes.
 type Site struct {
 	prefix string
+	policy string // Content-Security-Policy of pages
 	assets map[string]asset
 	files  Assets
 	base   *template.Template
@@ -54,7 +60,13 @@ func New(cfg Config) (*Site, error) {
 			Fields: []latchkey.FieldError{{Field: "Prefix",
 				Detail: fmt.Sprintf("%q is not a path such as /auth: a leading slash, none at the end, letters, digits and -._~ between", cfg.Prefix)}}}
 	}
-	s := &Site{prefix: cfg.Prefix, assets: make(map[string]asset), log: cfg.Logger}
+	for _, source := range cfg.FormTargets {
+		if source == "" || strings.ContainsFunc(source, func(r rune) bool { return r <= ' ' || r > '~' || r == ';' || r == ',' }) {
+			return nil, &latchkey.Error{Code: latchkey.CodeInvalidRequest, Message: "page: configuration",
+				Fields: []latchkey.FieldError{{Field: "FormTargets", Detail: fmt.Sprintf("%q is not a source such as https: or https://id.example.com", source)}}}
+		}
+	}
+	s := &Site{prefix: cfg.Prefix, policy: contentSecurityPolicy(cfg.FormTargets), assets: make(map[string]asset), log: cfg.Logger}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -152,8 +164,12 @@ type frame struct {
 	Assets Assets
 }
 
-// contentSecurityPolicy allows a page its own style sheet, images and forms.
-const contentSecurityPolicy = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+// contentSecurityPolicy allows a page its own style sheet, images and forms, which may
+// lead to targets too.
+func contentSecurityPolicy(targets []string) string {
+	return "default-src 'none'; style-src 'self'; img-src 'self'; form-action " + strings.Join(append([]string{"'self'"}, targets...), " ") +
+		"; frame-ancestors 'none'; base-uri 'none'"
+}
 
 // SetHeaders sets the headers that every page carries. Handlers that answer
 // something else below the site, such as a redirect, may use it too.
@@ -161,7 +177,7 @@ const contentSecurityPolicy = "default-src 'none'; style-src 'self'; img-src 'se
 // The referrer policy is same-origin and not no-referrer: under the latter browsers
 // send "Origin: null" with forms, which a check of cross-origin requests refuses.
 func SetHeaders(h http.Header) {
-	h.Set("Content-Security-Policy", contentSecurityPolicy)
+	h.Set("Content-Security-Policy", contentSecurityPolicy(nil))
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "same-origin")
@@ -182,6 +198,7 @@ func (s *Site) Render(w http.ResponseWriter, r *http.Request, status int, p *Pag
 	}
 	h := w.Header()
 	SetHeaders(h)
+	h.Set("Content-Security-Policy", s.policy)
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(out.Len()))
 	w.WriteHeader(status)

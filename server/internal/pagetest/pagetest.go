@@ -43,6 +43,10 @@ type Options struct {
 	NearCache bool
 	// NoLogin leaves the sign-in page without any way to sign in.
 	NoLogin bool
+	// Login may change the sign-in page's configuration; url is where the site will be.
+	Login func(url string, cfg *login.Config)
+	// FormTargets are the pages' (see page.Config).
+	FormTargets []string
 	// Whole mounts the pages in the daemon's whole server, whose logout is the API's.
 	Whole bool
 }
@@ -73,7 +77,7 @@ func New(t testing.TB, o Options) *Site {
 	check(err)
 	keys, err := keyring.Generate(clock.Now().Time())
 	check(err)
-	site, err := page.New(page.Config{Prefix: o.Prefix})
+	site, err := page.New(page.Config{Prefix: o.Prefix, FormTargets: o.FormTargets})
 	check(err)
 	cfg := latchkey.Config{Store: store, Keys: keys, Clock: clock, Cookie: latchkey.Cookie{DangerouslyInsecure: true},
 		OnError: site.WriteError, Passive: console.Passive}
@@ -97,7 +101,12 @@ func New(t testing.TB, o Options) *Site {
 	if counter == nil && !o.NoCounter {
 		counter = store
 	}
-	in, err := login.New(login.Config{Manager: m, Site: site, DangerouslyDemo: !o.NoLogin})
+	running := httptest.NewUnstartedServer(nil)
+	loginCfg := login.Config{Manager: m, Site: site, Keys: keys, Spender: store, Clock: clock, DangerouslyInsecureCookie: true, DangerouslyDemo: !o.NoLogin}
+	if o.Login != nil {
+		o.Login("http://"+running.Listener.Addr().String(), &loginCfg)
+	}
+	in, err := login.New(loginCfg)
 	check(err)
 	pages, err := console.New(console.Config{Manager: m, Site: site, Counter: counter, CacheStats: cacheStats})
 	check(err)
@@ -109,9 +118,12 @@ func New(t testing.TB, o Options) *Site {
 	pages.Register(mux)
 	var handler http.Handler
 	if o.Whole {
-		cfg := server.Config{Manager: m, Store: cfg.Store, Keys: keys, Prefix: o.Prefix, PageError: site.WriteError}
+		cfg := server.Config{Manager: m, Store: cfg.Store, Keys: keys, Prefix: o.Prefix, PageError: site.WriteError, LogoutTarget: in.LogoutTarget}
 		for _, path := range slices.Concat(site.Paths(), in.Paths(), pages.Paths()) {
 			cfg.Pages = append(cfg.Pages, server.Page{Path: path, Handler: mux})
+		}
+		for _, path := range in.OpenPaths() {
+			cfg.Pages = append(cfg.Pages, server.Page{Path: path, Handler: mux, Unprefixed: true, CrossSite: true})
 		}
 		whole, err := server.New(cfg)
 		check(err)
@@ -120,7 +132,8 @@ func New(t testing.TB, o Options) *Site {
 		addLogout(mux, site, m)
 		handler = http.StripPrefix(o.Prefix, protection.Handler(mux))
 	}
-	running := httptest.NewServer(handler)
+	running.Config.Handler = handler
+	running.Start()
 	t.Cleanup(func() {
 		running.Close()
 		if err := m.Close(context.Background()); err != nil {
