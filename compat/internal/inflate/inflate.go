@@ -37,7 +37,7 @@ type Reader struct {
 	from int // where the stream's text begins in out
 	most int
 
-	literals, distances code
+	literals, distances code // of the last block that brought its own
 	lengths             [maxLiterals + maxDistances]uint8
 }
 
@@ -76,12 +76,10 @@ func (r *Reader) blocks() error {
 		case 0:
 			err = r.stored()
 		case 1:
-			if err = r.fixed(); err == nil {
-				err = r.compressed()
-			}
+			err = r.compressed(&fixedLiterals, &fixedDistances)
 		case 2:
 			if err = r.dynamic(); err == nil {
-				err = r.compressed()
+				err = r.compressed(&r.literals, &r.distances)
 			}
 		default: // also take's answer when the source has ended
 			err = ErrMalformed
@@ -216,7 +214,11 @@ func (r *Reader) symbol(c *code) int {
 	return missing
 }
 
-func (r *Reader) fixed() error {
+// The codes of blocks that bring none (RFC 1951 §3.2.6): most cookies are so short
+// that they are one such block, and making the codes would be half of the work.
+var fixedLiterals, fixedDistances = fixed()
+
+func fixed() (literals, distances code) {
 	lengths := make([]uint8, 288)
 	for i := range lengths {
 		switch {
@@ -228,9 +230,9 @@ func (r *Reader) fixed() error {
 			lengths[i] = 7
 		}
 	}
-	r.literals.build(lengths, false)
-	r.distances.build(slices.Repeat([]uint8{5}, 32), false)
-	return nil
+	literals.build(lengths, false)
+	distances.build(slices.Repeat([]uint8{5}, 32), false)
+	return literals, distances
 }
 
 // codeOrder is the order of the lengths of the code of code lengths.
@@ -304,10 +306,10 @@ var (
 	backBits   = [30]uint8{0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13}
 )
 
-func (r *Reader) compressed() error {
+func (r *Reader) compressed(literals, distances *code) error {
 	for {
 		r.fill()
-		symbol := r.symbol(&r.literals)
+		symbol := r.symbol(literals)
 		switch {
 		case symbol < endOfBlock:
 			if len(r.out)-r.from >= r.most {
@@ -317,7 +319,7 @@ func (r *Reader) compressed() error {
 		case symbol == endOfBlock:
 			return nil
 		default:
-			if err := r.copyBack(symbol - endOfBlock - 1); err != nil {
+			if err := r.copyBack(symbol-endOfBlock-1, distances); err != nil {
 				return err
 			}
 		}
@@ -325,12 +327,12 @@ func (r *Reader) compressed() error {
 }
 
 // copyBack repeats what stands somewhere before.
-func (r *Reader) copyBack(symbol int) error {
+func (r *Reader) copyBack(symbol int, distances *code) error {
 	if symbol >= len(lengthBase) {
 		return ErrMalformed
 	}
 	length := int(lengthBase[symbol]) + r.take(uint(lengthBits[symbol]))
-	if symbol = r.symbol(&r.distances); symbol >= len(backBase) {
+	if symbol = r.symbol(distances); symbol >= len(backBase) {
 		return ErrMalformed
 	}
 	back := int(backBase[symbol]) + r.take(uint(backBits[symbol]))
