@@ -31,7 +31,8 @@ func (l *Login) begin(w http.ResponseWriter, r *http.Request) {
 		l.site.WriteError(w, r, page.ErrNoPage)
 		return
 	}
-	if !l.readForm(w, r) {
+	// A form without fields, which a program may send as nothing at all, is good enough.
+	if empty := r.ContentLength == 0 && len(r.Header["Content-Type"]) == 0; !empty && !l.readForm(w, r) {
 		return
 	}
 	asked := readAsk(r.URL.Query())

@@ -25,7 +25,7 @@ const provider = new Provider(issuer, {
   jwks: config.jwks,
   cookies: { keys: ['for tests only'] },
   scopes: ['openid', 'offline_access'],
-  claims: { openid: ['sub'], profile: ['name', 'groups'], email: ['email', 'email_verified'], acr: null, auth_time: null, amr: null, sid: null, iss: null },
+  claims: { openid: ['sub', 'acr', 'amr', 'auth_time'], profile: ['name', 'groups'], email: ['email', 'email_verified'], sid: null, iss: null },
   acrValues: ['urn:test:password', 'urn:test:otp'],
   conformIdTokenClaims: !config.claimsInIDToken,
   findAccount: async (_, id) => account(id),
