@@ -14,6 +14,7 @@ import (
 	"github.com/latchkey-go/latchkey/nearcache"
 	"github.com/latchkey-go/latchkey/server/api"
 	"github.com/latchkey-go/latchkey/server/edge"
+	"github.com/latchkey-go/latchkey/server/edge/assertion"
 	"github.com/latchkey-go/latchkey/upstream"
 )
 
@@ -53,9 +54,9 @@ type Config struct {
 	// Edge answers reverse proxies at /auth/. Without it, and with Demo, its routes
 	// answer 404. Its own Manager is this one.
 	Edge *edge.Edge
-	// KeySet, when set, is served at /jwks.json: the public keys (RFC 7517) by which
-	// services verify the edge's assertions.
-	KeySet http.Handler
+	// Assertions signs the Edge's assertions. Its public keys are at /jwks.json, which
+	// is 404 without it.
+	Assertions *assertion.Signer
 
 	// Pages are handlers beside the API: sign-in, self-service, console.
 	Pages []Page

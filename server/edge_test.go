@@ -10,6 +10,7 @@ import (
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/server"
 	"github.com/latchkey-go/latchkey/server/edge"
+	"github.com/latchkey-go/latchkey/server/edge/assertion"
 )
 
 // withEdge adds an edge that trusts loopback. The Manager is made later than the
@@ -26,10 +27,12 @@ func withEdge(t *testing.T, demo bool) func(*latchkey.Config, *server.Config) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s.Edge, err = edge.New(edge.Config{Manager: own, Policy: p, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}); err != nil {
+		if s.Assertions, err = assertion.New(assertion.Config{Keys: m.Keys, Issuer: "https://auth.example.com"}); err != nil {
 			t.Fatal(err)
 		}
-		s.KeySet = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"keys":[]}`)) })
+		if s.Edge, err = edge.New(edge.Config{Manager: own, Policy: p, Assertions: s.Assertions, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}); err != nil {
+			t.Fatal(err)
+		}
 		s.Demo = demo
 	}
 }
@@ -38,7 +41,7 @@ func TestEdgeRoutes(t *testing.T) {
 	h := start(t, withEdge(t, false))
 	i := h.issue("alice", "")
 	asked := map[string]string{"X-Forwarded-Proto": "https", "X-Forwarded-Method": "GET", "X-Forwarded-Host": "app.example.com", "X-Forwarded-Uri": "/x"}
-	if a := h.do(call{path: "/auth/forward", cookies: []string{i.token}, header: asked}); a.status != 204 || a.header.Get("X-Auth-Subject") != "alice" || len(a.body) > 0 {
+	if a := h.do(call{path: "/auth/forward", cookies: []string{i.token}, header: asked}); a.status != 204 || a.header.Get("X-Auth-Subject") != "alice" || strings.Count(a.header.Get("X-Auth-Assertion"), ".") != 2 || len(a.body) > 0 {
 		t.Errorf("%d %v", a.status, a.header)
 	}
 	// Any path, and no header but what a proxy needs.
@@ -56,11 +59,12 @@ func TestEdgeRoutes(t *testing.T) {
 	}
 	h.problem(h.do(call{path: "/auth/nginx", method: "POST"}), 404, "not_found")
 	h.problem(h.do(call{path: "/auth/other"}), 404, "not_found")
-	if a := h.do(call{path: "/jwks.json"}); a.status != 200 {
-		t.Errorf("key set: %d", a.status)
+	if a := h.do(call{path: "/jwks.json"}); a.status != 200 || !strings.HasPrefix(string(a.body), `{"keys":[{"alg":"ES256"`) || a.header.Get("Cache-Control") != "public, max-age=300" {
+		t.Errorf("key set: %d %v %s", a.status, a.header, a.body)
 	}
 	metrics := string(h.do(call{path: "/metrics"}).body)
-	for _, line := range []string{`latchkey_edge_decisions_total{dialect="forward",verdict="grant"} 1`, `latchkey_edge_decisions_total{dialect="envoy",verdict="grant"} 4`, `latchkey_edge_duration_seconds_count 5`} {
+	for _, line := range []string{`latchkey_edge_decisions_total{dialect="forward",verdict="grant"} 1`, `latchkey_edge_decisions_total{dialect="envoy",verdict="grant"} 4`, `latchkey_edge_duration_seconds_count 5`,
+		`latchkey_edge_assertions_total{outcome="signed"} 1`, `latchkey_edge_assertions_total{outcome="reused"} 4`} {
 		if !strings.Contains(metrics, line) {
 			t.Errorf("no metric %s", line)
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/nearcache"
 	"github.com/latchkey-go/latchkey/server/edge"
+	"github.com/latchkey-go/latchkey/server/edge/assertion"
 	"github.com/latchkey-go/latchkey/upstream"
 )
 
@@ -43,7 +44,7 @@ func newMetrics(cfg *Config) (*metrics, error) {
 	build.Set(1)
 	for _, c := range []prometheus.Collector{m.requests, m.duration, m.inFlight, m.panics, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		statsCollector{manager: cfg.Manager, cache: cfg.CacheStats, upstream: cfg.Upstream, edge: cfg.Edge}} {
+		statsCollector{manager: cfg.Manager, cache: cfg.CacheStats, upstream: cfg.Upstream, edge: cfg.Edge, assertions: cfg.Assertions}} {
 		if err := m.registry.Register(c); err != nil {
 			return nil, err
 		}
@@ -88,6 +89,8 @@ type statsCollector struct {
 	cache    func() nearcache.Stats // nil: no near cache
 	upstream *upstream.Cache        // nil: no upstream
 	edge     *edge.Edge             // nil: no edge
+
+	assertions *assertion.Signer // nil: none are signed
 }
 
 // Describe implements prometheus.Collector. The collector is unchecked: which
@@ -104,6 +107,9 @@ func (c statsCollector) Collect(ch chan<- prometheus.Metric) {
 	if c.edge != nil {
 		out.edge(c.edge)
 	}
+	if c.assertions != nil {
+		out.assertions(c.assertions.Stats())
+	}
 	if c.upstream != nil {
 		out.upstream(c.upstream.Stats())
 	}
@@ -114,6 +120,13 @@ func (out sample) edge(e *edge.Edge) {
 	for _, c := range e.Stats() {
 		out.count("edge_decisions", "Answers to proxies, by dialect and verdict.", c.Count, "dialect", c.Dialect, "verdict", c.Verdict)
 	}
+}
+
+func (out sample) assertions(n assertion.Stats) {
+	const help = "Assertions for services, by whether a signature was needed."
+	out.count("edge_assertions", help, n.Signed, "outcome", "signed")
+	out.count("edge_assertions", help, n.Reused, "outcome", "reused")
+	out.gauge("edge_assertions_kept", "Assertions kept for reuse.", float64(n.Entries))
 }
 
 // sample sends the metrics of one scrape. Labels are pairs of name and value.

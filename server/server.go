@@ -111,8 +111,8 @@ func (s *Server) route() error {
 	if !s.cfg.MetricsElsewhere {
 		add("/metrics", http.MethodGet, s.metrics.handler())
 	}
-	if s.cfg.KeySet != nil {
-		add("/jwks.json", http.MethodGet, s.cfg.KeySet)
+	if s.cfg.Assertions != nil {
+		add("/jwks.json", http.MethodGet, s.cfg.Assertions.KeySet())
 	}
 	s.mux = http.NewServeMux()
 	for path, m := range paths {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/latchkey-go/latchkey/server/console"
 	"github.com/latchkey-go/latchkey/server/edge"
+	"github.com/latchkey-go/latchkey/server/edge/assertion"
 )
 
 // policy is what the edge goes by. public is where browsers find the daemon.
@@ -51,7 +52,11 @@ func (d *daemon) openEdge() (err error) {
 	if err != nil {
 		return err
 	}
-	d.edge, err = edge.New(edge.Config{Manager: d.manager, Policy: policy, TrustedProxies: d.s.proxies, Logger: d.log})
+	d.assertions, err = assertion.New(assertion.Config{Keys: d.ring, Issuer: d.s.public.String(), Algorithm: assertion.Algorithm(d.s.assertionAlgorithm)})
+	if err != nil {
+		return err
+	}
+	d.edge, err = edge.New(edge.Config{Manager: d.manager, Policy: policy, TrustedProxies: d.s.proxies, Assertions: d.assertions, Logger: d.log})
 	return err
 }
 

@@ -21,7 +21,7 @@ func (d *daemon) server() (*server.Server, error) {
 	if d.cache != nil {
 		cfg.CacheStats = d.cache.Stats
 	}
-	cfg.Upstream, cfg.Edge = d.upstream, d.edge
+	cfg.Upstream, cfg.Edge, cfg.Assertions = d.upstream, d.edge, d.assertions
 	pages, err := d.pages()
 	if err != nil {
 		return nil, err

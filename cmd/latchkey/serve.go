@@ -22,6 +22,7 @@ import (
 	"github.com/latchkey-go/latchkey/nearcache"
 	"github.com/latchkey-go/latchkey/server"
 	"github.com/latchkey-go/latchkey/server/edge"
+	"github.com/latchkey-go/latchkey/server/edge/assertion"
 	"github.com/latchkey-go/latchkey/server/page"
 	"github.com/latchkey-go/latchkey/upstream"
 )
@@ -88,6 +89,7 @@ type daemon struct {
 	manager           *latchkey.Manager
 	upstream          *upstream.Cache // nil without --upstream-url
 	edge              *edge.Edge
+	assertions        *assertion.Signer
 	site              *page.Site   // renders the pages
 	certificate       *certificate // nil without TLS
 	servers           []*http.Server

@@ -33,9 +33,11 @@ type settings struct {
 	prefix            string
 	trustedProxies    string
 	protectedHosts    string
-	tlsCert, tlsKey   string
-	logLevel          string
-	upstream          upstreamSettings
+
+	assertionAlgorithm string
+	tlsCert, tlsKey    string
+	logLevel           string
+	upstream           upstreamSettings
 
 	// What the checks derive from the texts above.
 	admins  []adminKey
@@ -106,6 +108,7 @@ func (s *settings) options() []option {
 		{name: "prefix", kind: "path", into: &s.prefix, help: "mount the browser routes below this path, for use on a protected host"},
 		{name: "trusted-proxies", kind: "networks", into: &s.trustedProxies, help: "networks (CIDR, comma-separated) whose forwarded headers and questions are believed"},
 		{name: "protected-hosts", kind: "hosts", into: &s.protectedHosts, help: "hosts behind proxies (comma-separated) that the edge answers for and returns visitors to"},
+		{name: "assertion-algorithm", kind: "name", def: "ES256", into: &s.assertionAlgorithm, allowed: []string{"ES256", "EdDSA"}, help: "how identity is signed for services: ES256 or EdDSA"},
 		{name: "metrics-listen", kind: "address", into: &s.metricsListen, help: "serve /metrics on an address of its own, and not on --listen"},
 		{name: "tls-cert", kind: "file", into: &s.tlsCert, help: "TLS certificate chain (PEM); with --tls-key the daemon speaks HTTPS"},
 		{name: "tls-key", kind: "file", into: &s.tlsKey, help: "TLS private key (PEM)"},
