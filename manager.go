@@ -19,7 +19,8 @@ type Manager struct {
 	store      Store
 	keys       *keyring.Ring
 	cache      Cache
-	ledger     Ledger // nil: tokens of version 2 are judged by the row
+	ledger     Ledger        // nil: tokens of version 2 are judged by the row
+	opened     *openedTokens // nil without stateless sessions
 	clock      Clock
 	keeper     Timekeeper // nil: the node's own clock
 	cookieName string
@@ -42,7 +43,7 @@ func New(cfg Config) (*Manager, error) {
 	m := &Manager{cfg: cfg, store: cfg.Store, keys: cfg.Keys, cache: cfg.Cache, clock: cfg.Clock, cookieName: cfg.Cookie.name()}
 	m.keeper, _ = cfg.Store.(Timekeeper)
 	if cfg.Stateless {
-		m.ledger = cfg.Cache.(Ledger) // as checked
+		m.ledger, m.opened = cfg.Cache.(Ledger), new(openedTokens) // a Ledger, as checked
 		if err := m.ledger.Track(); err != nil {
 			return nil, err
 		}
@@ -167,7 +168,7 @@ func (m *Manager) find(ctx context.Context, st *state, req request) error {
 	var told view // what a token of version 2 tells of itself
 	if st.tok.isSealed() {
 		var ok bool
-		if told, ok = st.tok.open(m.keys); !ok {
+		if told, ok = m.open(&st.tok); !ok {
 			m.counters.lookups[outcomeInvalid].Add(1)
 			return errInvalid(errForged)
 		}

@@ -102,7 +102,7 @@ func (m *Manager) glance(tok *token, now Moment, req request) (v view, seen int6
 	case m.cache == nil:
 		return nil, 0, false
 	case tok.isSealed():
-		v, ok = tok.open(m.keys)
+		v, ok = m.open(tok)
 		ok = ok && m.hitSealed(tok, v, now, req) && !tok.pastHalf(m.storeMicros(now))
 		seen = tok.issued
 	default:

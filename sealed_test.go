@@ -184,3 +184,52 @@ func BenchmarkSealedOpen(b *testing.B) {
 		}
 	}
 }
+
+// A token that was remembered is not taken for another, nor under other keys.
+func TestOpenedTokens(t *testing.T) {
+	m, drawn, _ := sealedFixture(t)
+	m.opened = new(openedTokens)
+	open := func(text string) bool {
+		var tok token
+		if !tok.parse(text) {
+			return false
+		}
+		v, ok := m.open(&tok)
+		if ok && (tok != drawn || v.id() != *drawn.id()) {
+			t.Error("opened as another")
+		}
+		return ok
+	}
+	text := drawn.text()
+	for range 4 {
+		if !open(text) {
+			t.Fatal("refused")
+		}
+	}
+	number, _ := place(text)
+	remembered := 0
+	for i := range m.opened[number].entries {
+		if m.opened[number].entries[i].Load() != nil {
+			remembered++
+		}
+	}
+	if remembered != 1 {
+		t.Fatalf("remembered %d times", remembered)
+	}
+	for i := range len(text) {
+		for _, c := range []byte{'A', 'B'} {
+			if changed := text[:i] + string(c) + text[i+1:]; changed != text && open(changed) {
+				t.Fatalf("opened with character %d changed", i)
+			}
+		}
+	}
+	if allocs := testing.AllocsPerRun(100, func() { open(text) }); allocs != 0 {
+		t.Errorf("%v allocations", allocs)
+	}
+	if _, err := m.keys.Set(keyring.NewKey(1, [32]byte{1}, time.Unix(1_700_000_000, 0))); err != nil {
+		t.Fatal(err)
+	}
+	if open(text) {
+		t.Error("opened under a key that is gone")
+	}
+}
