@@ -43,6 +43,7 @@ func (s *settings) checkServe() []string {
 	problems = append(problems, s.checkAdmin()...)
 	problems = append(problems, s.checkTLS()...)
 	problems = append(problems, s.checkUpstream()...)
+	problems = append(problems, s.checkProviders()...)
 	return append(problems, s.checkKeys(s.demo)...)
 }
 

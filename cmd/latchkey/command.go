@@ -99,7 +99,7 @@ func (p *program) prepare(cmd *cobra.Command, s *settings, c command, options []
 	set, bad := src.load(options)
 	s.given = set
 	problems = append(problems, bad...)
-	s.rules = src.file[rulesKey].rules
+	s.rules, s.oidc = src.file[rulesKey].rules, src.file[providersKey].oidc
 	s.demoDefaults()
 	if c.check != nil {
 		problems = append(problems, src.relabel(options, src.beyond(c.check(args)))...)

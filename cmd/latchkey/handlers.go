@@ -22,11 +22,14 @@ func (d *daemon) server() (*server.Server, error) {
 		cfg.CacheStats = d.cache.Stats
 	}
 	cfg.Upstream, cfg.Edge, cfg.Assertions = d.upstream, d.edge, d.assertions
-	pages, err := d.pages()
+	signIn, err := d.signIn()
 	if err != nil {
 		return nil, err
 	}
-	cfg.Pages = pages
+	cfg.LogoutTarget = signIn.LogoutTarget
+	if cfg.Pages, err = d.pages(signIn); err != nil {
+		return nil, err
+	}
 	return server.New(cfg)
 }
 
@@ -63,11 +66,7 @@ func forwarded(h http.Header) bool {
 }
 
 // pages are the sign-in page and the console, on one router.
-func (d *daemon) pages() ([]server.Page, error) {
-	signIn, err := login.New(login.Config{Manager: d.manager, Site: d.site, DangerouslyDemo: d.s.demo})
-	if err != nil {
-		return nil, err
-	}
+func (d *daemon) pages(signIn *login.Login) ([]server.Page, error) {
 	cfg := console.Config{Manager: d.manager, Site: d.site}
 	cfg.Counter, _ = d.store.(latchkey.Counter)
 	if d.cache != nil {
@@ -87,6 +86,9 @@ func (d *daemon) pages() ([]server.Page, error) {
 		for _, path := range part.Paths() {
 			pages = append(pages, server.Page{Path: path, Handler: mux})
 		}
+	}
+	for _, path := range signIn.OpenPaths() {
+		pages = append(pages, server.Page{Path: path, Handler: mux, Unprefixed: true, CrossSite: true})
 	}
 	return pages, nil
 }

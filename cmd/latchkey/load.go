@@ -25,6 +25,7 @@ type given struct {
 	values []string
 	origin string // "--idle", "LATCHKEY_IDLE" or "latchkey.yaml:3: idle"
 	rules  edgeRules
+	oidc   providerSettings
 }
 
 // sources are where settings come from: flags before variables before the file.
@@ -206,7 +207,13 @@ func parseConfig(path, text string, known []string) (map[string]given, []string)
 			problems = append(problems, bad...)
 			continue
 		}
-		if key.Kind != yaml.ScalarNode || !slices.Contains(append(known, rulesKey), key.Value) {
+		if _, twice := values[key.Value]; key.Value == providersKey && !twice {
+			providers, bad := readProviders(where, value)
+			values[providersKey] = given{origin: origin, oidc: providers}
+			problems = append(problems, bad...)
+			continue
+		}
+		if key.Kind != yaml.ScalarNode || !slices.Contains(append(known, rulesKey, providersKey), key.Value) {
 			problems = append(problems, fmt.Sprintf("%s:%d: unknown key %s%s", where, key.Line, shown(key.Value), nearest(key.Value, known)))
 			continue
 		}

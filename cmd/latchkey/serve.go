@@ -184,7 +184,7 @@ func (d *daemon) openManager() (err error) {
 	cfg := d.s.library()
 	cfg.Store, cfg.Keys, cfg.Clock, cfg.Logger = d.store, d.ring, d.clock, d.log
 	cfg.ClientIP, cfg.Passive = server.ClientIP(d.s.proxies), passive
-	if d.site, err = page.New(page.Config{Prefix: d.s.prefix, Logger: d.log}); err != nil {
+	if d.site, err = page.New(page.Config{Prefix: d.s.prefix, FormTargets: d.s.formTargets(), Logger: d.log}); err != nil {
 		return err
 	}
 	cfg.OnError = d.site.WriteError
@@ -280,6 +280,7 @@ func (s *settings) warnings() (list []string) {
 	}
 	list = append(list, s.edgeWarnings()...)
 	list = append(list, s.upstream.warnings()...)
+	list = append(list, s.providerWarnings()...)
 	if path, ok := strings.CutPrefix(s.adminKey, "file:"); ok && othersCanRead(path) {
 		list = append(list, "the file of --admin-key can be read by other users; chmod 600 it")
 	}

@@ -42,8 +42,9 @@ type settings struct {
 	// What the checks derive from the texts above.
 	admins  []adminKey
 	proxies []netip.Prefix
-	rules   edgeRules // of the configuration file
-	public  *url.URL  // nil: from the address that is listened on
+	rules   edgeRules        // of the configuration file
+	oidc    providerSettings // of the configuration file
+	public  *url.URL         // nil: from the address that is listened on
 
 	// given tells which settings were given, and understood.
 	given map[string]bool

@@ -1,0 +1,28 @@
+package main
+
+import (
+	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/server"
+	"github.com/latchkey-go/latchkey/server/login"
+	"github.com/latchkey-go/latchkey/server/login/oidc"
+)
+
+// signIn makes the sign-in pages with the ways that are configured.
+func (d *daemon) signIn() (*login.Login, error) {
+	policy, err := d.s.policy(d.s.public)
+	if err != nil {
+		return nil, err
+	}
+	cfg := login.Config{Manager: d.manager, Site: d.site, Keys: d.ring, ReturnTo: policy.ReturnOrigins(), PerHost: d.s.prefix != "" && d.s.cookieDomain == "",
+		DangerouslyInsecureCookie: d.s.insecureCookie(), ClientIP: server.ClientIP(d.s.proxies), Clock: d.clock, Logger: d.log, DangerouslyDemo: d.s.demo}
+	cfg.Spender, _ = d.store.(latchkey.Spender) // where there is none, New says so
+	for _, c := range d.s.complete(d.s.public) {
+		c.Clock = d.clock
+		p, err := oidc.New(c)
+		if err != nil {
+			return nil, err
+		}
+		cfg.Providers = append(cfg.Providers, p)
+	}
+	return login.New(cfg)
+}
