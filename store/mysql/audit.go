@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"github.com/latchkey-go/latchkey/audit"
+	"github.com/latchkey-go/latchkey/store/internal/pack"
 )
 
 // Audit implements audit.Reader.
@@ -64,7 +65,7 @@ func trailPart(ctx context.Context, c *sql.Conn, q *audit.Query, after int64, li
 	}
 	if q.Subject != "" {
 		text += " AND subject_key=?"
-		values = append(values, num(subjectKey(q.Subject)))
+		values = append(values, num(pack.SubjectKey(q.Subject)))
 	}
 	var statement script
 	statement.add(text+order+" LIMIT ?", append(values, num(int64(limit)))...)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/audit"
+	"github.com/latchkey-go/latchkey/store/internal/pack"
 )
 
 // Reasons of what a Create ends.
@@ -50,10 +51,10 @@ func (t *tx) look(d *draft) (*found, error) {
 	if !d.Began.IsZero() || limited {
 		// Those who sign the same subject in or out come one after the other.
 		if rec.Subject != "" {
-			keys = append(keys, subjectKey(rec.Subject))
+			keys = append(keys, pack.SubjectKey(rec.Subject))
 		}
 		if rec.SID != "" {
-			keys = append(keys, sidKey(rec.Provider, rec.SID))
+			keys = append(keys, pack.SIDKey(rec.Provider, rec.SID))
 		}
 	}
 	if marks := d.marks(); len(marks) > 0 {
@@ -66,7 +67,7 @@ func (t *tx) look(d *draft) (*found, error) {
 	}
 	if limited {
 		q.add("SELECT "+locked+" FROM latchkey_session s FORCE INDEX (by_subject) WHERE s.subject_key=? AND s.ended=0 AND s.who=? ORDER BY s.created, s.id FOR UPDATE",
-			num(subjectKey(rec.Subject)), num(whoKey(rec.Provider, rec.Subject)))
+			num(pack.SubjectKey(rec.Subject)), num(pack.WhoKey(rec.Provider, rec.Subject)))
 		each = append(each, f.others.take)
 	}
 	if err := t.begin(keys, &q, each...); err != nil {
@@ -83,10 +84,10 @@ func (d *draft) marks() (keys [][16]byte) {
 		return nil
 	}
 	if d.rec.Subject != "" {
-		keys = append(keys, markKey(kindIdentity, d.rec.Provider, d.rec.Subject), markKey(kindSubject, "", d.rec.Subject))
+		keys = append(keys, pack.MarkKey(pack.Identity, d.rec.Provider, d.rec.Subject), pack.MarkKey(pack.Subject, "", d.rec.Subject))
 	}
 	if d.rec.SID != "" {
-		keys = append(keys, markKey(kindSID, d.rec.Provider, d.rec.SID))
+		keys = append(keys, pack.MarkKey(pack.SID, d.rec.Provider, d.rec.SID))
 	}
 	return keys
 }
@@ -150,13 +151,13 @@ func (t *tx) insert(d *draft) {
 	r := d.rec
 	subject, sid := literal("NULL"), literal("NULL")
 	if r.Subject != "" {
-		subject = num(subjectKey(r.Subject))
+		subject = num(pack.SubjectKey(r.Subject))
 	}
 	if r.SID != "" {
-		sid = num(sidKey(r.Provider, r.SID))
+		sid = num(pack.SIDKey(r.Provider, r.SID))
 	}
 	t.out.add(`INSERT INTO latchkey_session (id, generation, subject_key, who, sid_key, created, last_seen, idle, expires, version, record)
-		VALUES (?,?,?,?,?,?,?,?,?,1,?)`, rawID(r.ID), num(t.generation), subject, num(whoKey(r.Provider, r.Subject)), sid,
+		VALUES (?,?,?,?,?,?,?,?,?,1,?)`, rawID(r.ID), num(t.generation), subject, num(pack.WhoKey(r.Provider, r.Subject)), sid,
 		num(microOf(r.CreatedAt)), num(microOf(r.LastSeenAt)), num(idleOf(r)), num(microOf(r.ExpiresAt)), raw(d.packed))
 }
 
@@ -205,7 +206,7 @@ func (t *tx) patch(p *latchkey.Patch) error {
 	next.Provider, next.Subject, next.CreatedAt, next.Stateless = old.rec.Provider, old.rec.Subject, old.rec.CreatedAt, old.rec.Stateless
 	sid := literal("NULL")
 	if next.SID != "" {
-		sid = num(sidKey(next.Provider, next.SID))
+		sid = num(pack.SIDKey(next.Provider, next.SID))
 	}
 	t.out.add("UPDATE latchkey_session SET sid_key=?, last_seen=GREATEST(last_seen,?), idle=?, expires=?, version=version+1, record=? WHERE id=?",
 		sid, num(microOf(next.LastSeenAt)), num(idleOf(&next)), num(microOf(next.ExpiresAt)), raw(latchkey.AppendRecord(nil, &next)), rawID(next.ID))

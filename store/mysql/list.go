@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/store/internal/pack"
 )
 
 // place is where a session is in a list.
@@ -105,10 +106,10 @@ func (s *Store) listPart(ctx context.Context, c *sql.Conn, q *latchkey.ListQuery
 	values := []literal{num(at.created), num(at.created), rawID(at.id)}
 	if ended >= 0 {
 		text += " AND s.subject_key=? AND s.ended=?"
-		values = append(values, num(subjectKey(q.Subject)), num(int64(ended)))
+		values = append(values, num(pack.SubjectKey(q.Subject)), num(int64(ended)))
 		if !q.AnyProvider {
 			text += " AND s.who=?"
-			values = append(values, num(whoKey(q.Provider, q.Subject)))
+			values = append(values, num(pack.WhoKey(q.Provider, q.Subject)))
 		}
 	}
 	now := literal(s.clock.sql())

@@ -8,6 +8,7 @@ import (
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/audit"
+	"github.com/latchkey-go/latchkey/store/internal/pack"
 )
 
 // Bounds of a batch of a purge: more would make long statements.
@@ -166,8 +167,8 @@ func (p *purge) remove(ctx context.Context, ids []latchkey.ID, goes func(t *tx, 
 
 // erase removes the identity's sessions, live ones too, and then its name from the trail.
 func (p *purge) erase(ctx context.Context) error {
-	key := subjectKey(p.Erase.Subject)
-	found, err := p.find(ctx, "SELECT id FROM latchkey_session WHERE subject_key=? AND who=?", num(key), num(whoKey(p.Erase.Provider, p.Erase.Subject)))
+	key := pack.SubjectKey(p.Erase.Subject)
+	found, err := p.find(ctx, "SELECT id FROM latchkey_session WHERE subject_key=? AND who=?", num(key), num(pack.WhoKey(p.Erase.Provider, p.Erase.Subject)))
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/store/internal/pack"
 )
 
 // Revoke implements latchkey.Store. A session that is idle or expired is marked
@@ -121,7 +122,7 @@ func (t *tx) revokeAll(r *latchkey.Revocation, live int) (result latchkey.Revoke
 }
 
 func (t *tx) revokeSID(r *latchkey.Revocation) (result latchkey.RevokeResult, err error) {
-	key := sidKey(r.Provider, r.SID)
+	key := pack.SIDKey(r.Provider, r.SID)
 	var q script
 	var l rows
 	q.add("SELECT "+locked+" FROM latchkey_session s FORCE INDEX (by_sid) WHERE s.sid_key=? ORDER BY s.id FOR UPDATE", num(key))
@@ -130,13 +131,13 @@ func (t *tx) revokeSID(r *latchkey.Revocation) (result latchkey.RevokeResult, er
 	}
 	list := slices.DeleteFunc(t.settle(&l), func(row *row) bool { return row.rec.Provider != r.Provider || row.rec.SID != r.SID })
 	t.revokeRows(list, r, &result)
-	t.setMark(markKey(kindSID, r.Provider, r.SID))
+	t.setMark(pack.MarkKey(pack.SID, r.Provider, r.SID))
 	t.recordMany(r, result.Count)
 	return result, nil
 }
 
 func (t *tx) revokeSubject(r *latchkey.Revocation) (result latchkey.RevokeResult, err error) {
-	key := subjectKey(r.Subject)
+	key := pack.SubjectKey(r.Subject)
 	var q script
 	var l rows
 	q.add("SELECT "+locked+" FROM latchkey_session s FORCE INDEX (by_subject) WHERE s.subject_key=? AND s.ended=0 ORDER BY s.created, s.id FOR UPDATE", num(key))
@@ -147,9 +148,9 @@ func (t *tx) revokeSubject(r *latchkey.Revocation) (result latchkey.RevokeResult
 		return row.rec.Subject != r.Subject || !r.AnyProvider && row.rec.Provider != r.Provider || row.rec.ID == r.Except
 	})
 	t.revokeRows(list, r, &result)
-	mark := markKey(kindIdentity, r.Provider, r.Subject)
+	mark := pack.MarkKey(pack.Identity, r.Provider, r.Subject)
 	if r.AnyProvider {
-		mark = markKey(kindSubject, "", r.Subject)
+		mark = pack.MarkKey(pack.Subject, "", r.Subject)
 	}
 	t.setMark(mark)
 	t.recordMany(r, result.Count)

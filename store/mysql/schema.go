@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/store/internal/pack"
 )
 
 //go:embed migrations/*.sql
@@ -146,8 +147,7 @@ func apply(ctx context.Context, c *sql.Conn, to *target, files fs.FS, mark strin
 	if err != nil {
 		return 0, 0, err
 	}
-	sum := digest('m', "", to.driver.DBName)
-	lock := fmt.Sprintf("latchkey.%x", sum[:16]) // names are 64 characters at most
+	lock := fmt.Sprintf("latchkey.%x", pack.MarkKey('m', "", to.driver.DBName)) // names are 64 characters at most
 	var got sql.NullInt64
 	if err := c.QueryRowContext(ctx, "SELECT GET_LOCK('"+lock+"',?)", int(migrating.Seconds())).Scan(&got); err != nil {
 		return 0, 0, err

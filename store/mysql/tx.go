@@ -14,6 +14,7 @@ import (
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/audit"
 	"github.com/latchkey-go/latchkey/store/internal/fanout"
+	"github.com/latchkey-go/latchkey/store/internal/pack"
 )
 
 // tx is a transaction of two trips: begin locks and reads, finish writes and
@@ -289,7 +290,7 @@ func (t *tx) time() time.Time { return timeOf(t.now) }
 func (t *tx) record(e *audit.Event) {
 	subject := literal("NULL")
 	if e.Subject != "" {
-		subject = num(subjectKey(e.Subject))
+		subject = num(pack.SubjectKey(e.Subject))
 	}
 	t.events = append(t.events, event{at: microOf(e.Time), session: sessionColumn(e.Session), subject: subject, packed: packEvent(e)})
 }

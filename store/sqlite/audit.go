@@ -2,10 +2,12 @@ package sqlite
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"slices"
 
 	"github.com/latchkey-go/latchkey/audit"
+	"github.com/latchkey-go/latchkey/store/internal/pack"
 )
 
 const (
@@ -83,13 +85,15 @@ func collect(c *conn, rows query, q *audit.Query, page *audit.Page) (full bool, 
 func (c *conn) event(q query) (audit.Event, error) {
 	e := audit.Event{Seq: uint64(q.s.ColumnInt64(0)), Time: timeOf(q.s.ColumnInt64(1))}
 	e.Session = sessionText(c.column(q, 2))
-	err := unpackEvent(c.column(q, 3), &e)
-	return e, err
+	if err := pack.ReadEvent(c.column(q, 3), &e); err != nil {
+		return e, fmt.Errorf("%w: event %d: %w", errDamaged, e.Seq, err)
+	}
+	return e, nil
 }
 
 // subjectTrail reads a page of a subject's events.
 func subjectTrail(c *conn, q *audit.Query, page *audit.Page) error {
-	seqs, err := c.numbers(c.query(sqlTrailSubject).int(subjectKey(q.Subject)))
+	seqs, err := c.numbers(c.query(sqlTrailSubject).int(pack.SubjectKey(q.Subject)))
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/audit"
+	"github.com/latchkey-go/latchkey/store/internal/pack"
 )
 
 // Reasons of what a Create ends.
@@ -31,10 +32,10 @@ func newDraft(c *latchkey.Create) *draft {
 	d := &draft{Create: c, rec: &c.Record}
 	space := make([]byte, 0, 640)
 	d.packed = latchkey.AppendRecord(space, d.rec)
-	d.event = packEvent(d.packed[len(d.packed):], &c.Event)
+	d.event = pack.AppendEvent(d.packed[len(d.packed):], &c.Event)
 	d.session, d.led = sessionColumn(c.Event.Session), leadsTo(d.rec, &c.Event)
 	if d.rec.Subject != "" {
-		d.subject, d.who = subjectKey(d.rec.Subject), whoKey(d.rec.Provider, d.rec.Subject)
+		d.subject, d.who = pack.SubjectKey(d.rec.Subject), pack.WhoKey(d.rec.Provider, d.rec.Subject)
 	}
 	return d
 }
@@ -130,14 +131,14 @@ func (t *tx) indexSID(r *latchkey.Record) error {
 	if r.SID == "" {
 		return nil
 	}
-	return t.c.query("INSERT INTO by_sid (key, id) VALUES (?1,?2)").int(sidKey(r.Provider, r.SID)).blob(r.ID[:]).run()
+	return t.c.query("INSERT INTO by_sid (key, id) VALUES (?1,?2)").int(pack.SIDKey(r.Provider, r.SID)).blob(r.ID[:]).run()
 }
 
 func (t *tx) unindexSID(r *latchkey.Record) error {
 	if r.SID == "" {
 		return nil
 	}
-	return t.c.query("DELETE FROM by_sid WHERE key=?1 AND id=?2").int(sidKey(r.Provider, r.SID)).blob(r.ID[:]).run()
+	return t.c.query("DELETE FROM by_sid WHERE key=?1 AND id=?2").int(pack.SIDKey(r.Provider, r.SID)).blob(r.ID[:]).run()
 }
 
 // refusal says whether a revocation has overtaken the sign-in.
@@ -159,10 +160,10 @@ func (t *tx) refusal(d *draft) (refusal, err error) {
 	}
 	var keys [3][16]byte
 	if r := d.rec; r.Subject != "" {
-		keys[0], keys[1] = markKey(kindIdentity, r.Provider, r.Subject), markKey(kindSubject, "", r.Subject)
+		keys[0], keys[1] = pack.MarkKey(pack.Identity, r.Provider, r.Subject), pack.MarkKey(pack.Subject, "", r.Subject)
 	}
 	if d.rec.SID != "" {
-		keys[2] = markKey(kindSID, d.rec.Provider, d.rec.SID)
+		keys[2] = pack.MarkKey(pack.SID, d.rec.Provider, d.rec.SID)
 	}
 	// The zero key names nobody.
 	_, overtaken, err := t.c.query("SELECT 1 FROM mark WHERE key IN (?1,?2,?3) AND at>=?4 AND at>=?5 LIMIT 1").

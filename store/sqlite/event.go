@@ -1,49 +1,6 @@
 package sqlite
 
-import (
-	"encoding/binary"
-	"fmt"
-
-	"github.com/latchkey-go/latchkey"
-	"github.com/latchkey-go/latchkey/audit"
-)
-
-// eventFormat is the first byte of a packed event. A reader refuses others.
-const eventFormat = 1
-
-// packEvent appends what the columns of audit do not hold.
-func packEvent(dst []byte, e *audit.Event) []byte {
-	dst = append(dst, eventFormat)
-	for _, s := range [...]string{string(e.Action), e.Actor, e.Provider, e.Subject, e.IP, string(e.Outcome), e.Reason} {
-		dst = binary.AppendUvarint(dst, uint64(len(s)))
-		dst = append(dst, s...)
-	}
-	return binary.AppendUvarint(dst, uint64(max(e.Count, 0)))
-}
-
-// unpackEvent is the reverse of packEvent.
-func unpackEvent(b []byte, e *audit.Event) error {
-	if len(b) == 0 || b[0] != eventFormat {
-		return fmt.Errorf("%w: event %d is of an unknown format", errDamaged, e.Seq)
-	}
-	b = b[1:]
-	var texts [7]string
-	for i := range texts {
-		n, size := binary.Uvarint(b)
-		if size <= 0 || n > uint64(len(b)-size) {
-			return fmt.Errorf("%w: event %d", errDamaged, e.Seq)
-		}
-		texts[i] = string(b[size : size+int(n)])
-		b = b[size+int(n):]
-	}
-	count, size := binary.Uvarint(b)
-	if size <= 0 || size != len(b) {
-		return fmt.Errorf("%w: event %d", errDamaged, e.Seq)
-	}
-	e.Action, e.Actor, e.Provider, e.Subject = audit.Action(texts[0]), texts[1], texts[2], texts[3]
-	e.IP, e.Outcome, e.Reason, e.Count = texts[4], audit.Outcome(texts[5]), texts[6], int(count)
-	return nil
-}
+import "github.com/latchkey-go/latchkey"
 
 // sessionColumn is the 16 bytes of a session's ID, or the text as it is where
 // that is no ID; whoever looks one up compares the text afterwards.

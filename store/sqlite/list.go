@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/store/internal/pack"
 )
 
 const (
@@ -35,7 +36,7 @@ func (s *Store) List(ctx context.Context, q latchkey.ListQuery) (latchkey.ListPa
 			found, err = list(c, after(c.query(sqlList), q.After), &q, now)
 			return err
 		}
-		key := subjectKey(q.Subject)
+		key := pack.SubjectKey(q.Subject)
 		for ended := range int64(2) {
 			if ended == 1 && q.State == latchkey.OnlyLive {
 				break

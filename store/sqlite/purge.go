@@ -6,6 +6,7 @@ import (
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/audit"
+	"github.com/latchkey-go/latchkey/store/internal/pack"
 )
 
 const defaultBatch = 1000
@@ -146,7 +147,7 @@ func (t *tx) remove(r *row) error {
 		return err
 	}
 	if rec.Subject != "" {
-		key := subjectKey(rec.Subject)
+		key := pack.SubjectKey(rec.Subject)
 		if err := t.keepTrail(key, rec); err != nil {
 			return err
 		}
@@ -192,7 +193,7 @@ func (t *tx) keepTrail(key int64, rec *latchkey.Record) error {
 
 // erase removes the identity's sessions, live ones too, and then its name from the trail.
 func (p *purge) erase(ctx context.Context) error {
-	key := subjectKey(p.Erase.Subject)
+	key := pack.SubjectKey(p.Erase.Subject)
 	whose := func(_ *tx, r *row) bool { return r.rec.Identity() == p.Erase }
 	all, err := p.find(ctx, func(c *conn) (ids []latchkey.ID, err error) {
 		q := c.query("SELECT id FROM by_subject WHERE key=?1").int(key)
@@ -253,7 +254,7 @@ func (t *tx) unname(key, after int64, batch int, who latchkey.Identity) (int64, 
 			continue
 		}
 		e.Provider, e.Subject, e.IP = "", "", ""
-		if err := t.c.query("UPDATE audit SET event=?1 WHERE seq=?2").blob(packEvent(nil, &e)).int(seq).run(); err != nil {
+		if err := t.c.query("UPDATE audit SET event=?1 WHERE seq=?2").blob(pack.AppendEvent(nil, &e)).int(seq).run(); err != nil {
 			return 0, err
 		}
 		if err := t.c.query("DELETE FROM audit_subject WHERE key=?1 AND seq=?2").int(key).int(seq).run(); err != nil {
@@ -368,7 +369,7 @@ func (t *tx) removeEvents(seqs []int64) (n int, err error) {
 			return n, err
 		}
 		if e.Subject != "" {
-			if err := t.c.query("DELETE FROM audit_subject WHERE key=?1 AND seq=?2").int(subjectKey(e.Subject)).int(seq).run(); err != nil {
+			if err := t.c.query("DELETE FROM audit_subject WHERE key=?1 AND seq=?2").int(pack.SubjectKey(e.Subject)).int(seq).run(); err != nil {
 				return n, err
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/store/internal/pack"
 )
 
 // Revoke implements latchkey.Store. A session that is idle or expired is marked
@@ -100,7 +101,7 @@ func (t *tx) revokeAll(r *latchkey.Revocation) (result latchkey.RevokeResult, er
 }
 
 func (t *tx) revokeSID(r *latchkey.Revocation) (result latchkey.RevokeResult, err error) {
-	q := t.c.query("SELECT id FROM by_sid WHERE key=?1").int(sidKey(r.Provider, r.SID))
+	q := t.c.query("SELECT id FROM by_sid WHERE key=?1").int(pack.SIDKey(r.Provider, r.SID))
 	var ids []latchkey.ID
 	for {
 		ok, err := q.next()
@@ -129,14 +130,14 @@ func (t *tx) revokeSID(r *latchkey.Revocation) (result latchkey.RevokeResult, er
 			return result, err
 		}
 	}
-	if err := t.mark(markKey(kindSID, r.Provider, r.SID)); err != nil {
+	if err := t.mark(pack.MarkKey(pack.SID, r.Provider, r.SID)); err != nil {
 		return result, err
 	}
 	return result, t.recordMany(r, result.Count)
 }
 
 func (t *tx) revokeSubject(r *latchkey.Revocation) (result latchkey.RevokeResult, err error) {
-	key := subjectKey(r.Subject)
+	key := pack.SubjectKey(r.Subject)
 	rows, ended, err := t.ofSubject(key, func(st state, _ int64) bool { return st.revoked == 0 }, func(rec *latchkey.Record) bool {
 		return rec.Subject == r.Subject && (r.AnyProvider || rec.Provider == r.Provider) && rec.ID != r.Except
 	})
@@ -155,9 +156,9 @@ func (t *tx) revokeSubject(r *latchkey.Revocation) (result latchkey.RevokeResult
 	if err := t.setEnded(key, ended); err != nil {
 		return result, err
 	}
-	mark := markKey(kindIdentity, r.Provider, r.Subject)
+	mark := pack.MarkKey(pack.Identity, r.Provider, r.Subject)
 	if r.AnyProvider {
-		mark = markKey(kindSubject, "", r.Subject)
+		mark = pack.MarkKey(pack.Subject, "", r.Subject)
 	}
 	if err := t.mark(mark); err != nil {
 		return result, err

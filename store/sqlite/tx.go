@@ -7,6 +7,7 @@ import (
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/audit"
+	"github.com/latchkey-go/latchkey/store/internal/pack"
 )
 
 // tx is the transaction of a group of changes. It holds the database's one lock
@@ -140,7 +141,7 @@ func (t *tx) end(r *row, by, reason string) (bool, error) {
 // event when the trail of a subject is asked for; where it does not, the event
 // is indexed itself.
 func (t *tx) record(e *audit.Event, about *latchkey.Record) error {
-	return t.recordPacked(microOf(e.Time), sessionColumn(e.Session), packEvent(nil, e), e.Subject, leadsTo(about, e))
+	return t.recordPacked(microOf(e.Time), sessionColumn(e.Session), pack.AppendEvent(nil, e), e.Subject, leadsTo(about, e))
 }
 
 // leadsTo reports whether a session's row leads to an event about its subject.
@@ -155,7 +156,7 @@ func (t *tx) recordPacked(at int64, session, event []byte, subject string, led b
 		int(t.auditSeq).int(cmp.Or(at, t.now)).orNull(session).blob(event).run(); err != nil || led {
 		return err
 	}
-	return t.c.query("INSERT INTO audit_subject (key, seq) VALUES (?1,?2)").int(subjectKey(subject)).int(t.auditSeq).run()
+	return t.c.query("INSERT INTO audit_subject (key, seq) VALUES (?1,?2)").int(pack.SubjectKey(subject)).int(t.auditSeq).run()
 }
 
 // pruneEvery is how often old entries of the log, old marks and what may be used

@@ -10,6 +10,7 @@ import (
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/audit"
 	"github.com/latchkey-go/latchkey/latchkeytest"
+	"github.com/latchkey-go/latchkey/store/internal/pack"
 )
 
 // A change whose caller leaves before it was begun is not made.
@@ -262,10 +263,10 @@ func TestCollidingKeys(t *testing.T) {
 	s := mustOpen(t, Config{Path: newPath(t)})
 	ann, bob := add(t, s, "ann"), add(t, s, "bob")
 	c := raw(t, s.path)
-	if err := c.query("UPDATE by_subject SET key=?1").int(subjectKey("ann")).run(); err != nil {
+	if err := c.query("UPDATE by_subject SET key=?1").int(pack.SubjectKey("ann")).run(); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.query("UPDATE session SET who=?1").int(whoKey("idp", "ann")).run(); err != nil {
+	if err := c.query("UPDATE session SET who=?1").int(pack.WhoKey("idp", "ann")).run(); err != nil {
 		t.Fatal(err)
 	}
 	page, err := s.List(t.Context(), latchkey.ListQuery{Provider: "idp", Subject: "ann"})
