@@ -46,7 +46,7 @@ type Config struct {
 	// revocation of everything may take a minute.
 	Timeout time.Duration
 	// Connections is how many changes and lists run at once: 8 unless set. Readers is
-	// how many trips of Get do, which carry any number of sessions each: 4 unless
+	// how many trips of Get do, which carry up to 256 sessions each: 2 unless
 	// set. Two or three connections are used besides.
 	Connections, Readers int
 
@@ -60,7 +60,7 @@ const (
 	maxTimeout         = time.Minute
 	scanTimeout        = time.Minute
 	defaultConnections = 8
-	defaultReaders     = 4
+	defaultReaders     = 2
 	maxConnections     = 1000
 	defaultSchema      = "latchkey"
 )
@@ -137,19 +137,25 @@ func (cfg *Config) check() (*target, error) {
 	return t, nil
 }
 
+// A pooler makes numbers of its own up, by which it knows its clients.
+const textValidate = `SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean,
+CASE WHEN pg_backend_pid() = $1::bigint THEN set_config('jit', 'off', false) END`
+
 // prepare sets what every connection has in common: it is made in time, and to a
 // server that can be written to. A standby's answer could refill a cache after its
-// invalidation.
+// invalidation. Statements are never compiled, which would take longer than any of
+// them; but a pooler's connections are others' too, and stay as they are.
 func (t *target) prepare(c *pgx.ConnConfig) {
 	if c.ConnectTimeout == 0 || c.ConnectTimeout > t.Timeout {
 		c.ConnectTimeout = t.Timeout
 	}
 	c.ValidateConnect = func(ctx context.Context, conn *pgconn.PgConn) error {
-		result := conn.ExecParams(ctx, "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean", nil, nil, nil, binaryFormat).Read()
+		p := newParams(1).int(int64(conn.PID()))
+		result := conn.ExecParams(ctx, textValidate, p.values, p.oids, binaryFormat, binaryFormat).Read()
 		switch {
 		case result.Err != nil:
 			return result.Err
-		case len(result.Rows) != 1 || len(result.Rows[0]) != 1 || len(result.Rows[0][0]) != 1:
+		case len(result.Rows) != 1 || len(result.Rows[0]) != 2 || len(result.Rows[0][0]) != 1:
 			return errWire
 		case result.Rows[0][0][0] != 0:
 			return errStandby

@@ -2,12 +2,9 @@ package postgres
 
 import (
 	"context"
-	"errors"
-	"strconv"
+	"slices"
 	"sync"
 	"time"
-
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/store/internal/fanout"
@@ -17,14 +14,23 @@ import (
 type change struct{ origin, token int64 }
 
 // told remembers of which changes followers have been told, so that none is told
-// of twice: by the node's own call, by the listener's poll and by their own polls.
+// of twice: by the node's own call, by a notification and by the followers' polls.
 // It forgets after 10 seconds at least; what a follower that polls more seldom is
 // told of twice costs it a read.
 type told struct {
 	mu       sync.Mutex
-	recent   map[change]fanout.Claims
-	before   map[change]fanout.Claims
+	recent   map[change]telling
+	before   map[change]telling
 	rotateAt int64 // monotonic
+}
+
+// telling is what followers were told. Of hearsay, which anybody may have sent, it
+// holds what was said.
+type telling struct {
+	claims  fanout.Claims
+	hearsay bool
+	all     bool
+	ids     []latchkey.ID
 }
 
 const (
@@ -32,25 +38,31 @@ const (
 	toldMost = 100_000
 )
 
-// tell has all followers of this store told of a change, once.
-func (s *Store) tell(c change, b latchkey.Batch) fanout.Claims {
+// tell has all followers of this store told of a change, once: twice where hearsay
+// of it was wrong.
+func (s *Store) tell(c change, b latchkey.Batch, hearsay bool) fanout.Claims {
 	t := &s.told
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if claims, ok := t.recent[c]; ok {
-		return claims
+	known, ok := t.recent[c]
+	if !ok {
+		known, ok = t.before[c]
 	}
-	if claims, ok := t.before[c]; ok {
-		return claims
+	if ok && (hearsay || !known.hearsay || known.all == b.All && slices.Equal(known.ids, b.IDs)) {
+		return known.claims
 	}
 	claims := s.hub.Publish(b, 0)
 	if claims == nil {
 		return nil // nobody follows; whoever begins to has a look that sees it
 	}
 	if now := s.clock.Now().Mono; t.recent == nil || now >= t.rotateAt || len(t.recent) >= toldMost {
-		t.before, t.recent, t.rotateAt = t.recent, make(map[change]fanout.Claims), now+int64(toldFor)
+		t.before, t.recent, t.rotateAt = t.recent, make(map[change]telling), now+int64(toldFor)
 	}
-	t.recent[c] = claims
+	entry := telling{claims: claims, hearsay: hearsay}
+	if hearsay {
+		entry.all, entry.ids = b.All, b.IDs
+	}
+	t.recent[c] = entry
 	return claims
 }
 
@@ -62,9 +74,6 @@ type cursor struct {
 	started  int64  // the server, and its life since its last crash: what was seen
 	run      string // before may never have been, and its numbers be given again
 }
-
-// notifyTimeout bounds how long other nodes are tried to be woken.
-const notifyTimeout = 2 * time.Second
 
 // pollTimeout bounds a poll. It is less than the time that a change waits for a
 // follower, which does not take anything in meanwhile.
@@ -85,7 +94,7 @@ func (s *Store) poll(ctx context.Context, at *cursor) (latchkey.Batch, error) {
 	var pruned int64
 	first := true
 	sent := s.clock.Now()
-	err := s.run(ctx, s.reads, stPoll, p, true, func(c *columns) error {
+	err := s.run(ctx, s.aside, stPoll, p, true, func(c *columns) error {
 		snapshot, now := c.next(), c.int()
 		started, run, looked, cut := c.int(), c.next(), c.int(), c.int()
 		if first {
@@ -101,7 +110,7 @@ func (s *Store) poll(ctx context.Context, at *cursor) (latchkey.Batch, error) {
 		if err := c.done(); err != nil {
 			return err
 		}
-		s.tell(of, b)
+		s.tell(of, b, false)
 		return nil
 	})
 	switch {
@@ -114,7 +123,7 @@ func (s *Store) poll(ctx context.Context, at *cursor) (latchkey.Batch, error) {
 	b.Reset = at.snapshot == "" || at.started != next.started || at.run != next.run || at.looked < pruned || next.run == ""
 	*at = next
 	if next.run == "" { // the server has crashed; the next poll resets once more
-		_ = s.run(ctx, s.reads, stRun, nil, true, nil)
+		_ = s.run(ctx, s.aside, stRun, nil, true, nil)
 	}
 	return b, nil
 }
@@ -147,127 +156,6 @@ func (s *Store) Follow(ctx context.Context, interval time.Duration, deliver func
 	}, deliver)
 }
 
-// wakeOthers has other nodes read the log.
-func (s *Store) wakeOthers() {
-	select {
-	case s.ring <- struct{}{}:
-	default: // one is due that comes after this change
-	}
-}
-
-// herald is the goroutine that notifies other nodes, until Close. It does so in
-// transactions of its own, after the changes: those that notify commit one after
-// the other, each waiting for the disk, and so would all changes. What is lost with
-// a node that dies in between, others find at their next poll.
-func (s *Store) herald() {
-	for {
-		select {
-		case <-s.ring:
-			s.notify()
-		case <-s.ctx.Done():
-			select {
-			case <-s.ring: // of a program that revokes and ends
-				s.notify()
-			default:
-			}
-			return
-		}
-	}
-}
-
-func (s *Store) notify() {
-	// Close waits for it.
-	ctx, cancel := context.WithTimeout(context.Background(), min(notifyTimeout, s.t.Timeout))
-	defer cancel()
-	p := newParams(2).text(channel(s.t.schema)).text(strconv.FormatInt(s.origin, 36))
-	c, err := s.reads.Acquire(ctx)
-	if err != nil {
-		return
-	}
-	defer c.Release()
-	_, _ = s.runOn(ctx, c.Conn().PgConn(), stNotify, p, nil)
-}
-
-// Pauses of the listener after its connection broke, and how often it finds out
-// whether a silent one still is one.
-const (
-	minPause  = 50 * time.Millisecond
-	maxPause  = 2 * time.Second
-	pingEvery = 5 * time.Second
-)
-
-// listenOn is the goroutine that is woken by notifications, until Close.
-func (s *Store) listenOn() {
-	config := s.t.feed
-	if config == nil {
-		config = s.t.main.ConnConfig
-	}
-	for pause := minPause; s.ctx.Err() == nil; {
-		began := time.Now()
-		_ = s.hear(&config.Config)
-		s.hears.Store(false)
-		if time.Since(began) > 10*maxPause {
-			pause = minPause
-		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-s.ctx.Done():
-			timer.Stop()
-		}
-		pause = min(2*pause, maxPause)
-	}
-}
-
-// hear listens on one connection for as long as it holds.
-func (s *Store) hear(config *pgconn.Config) error {
-	own, woken := strconv.FormatInt(s.origin, 36), false
-	config = config.Copy()
-	config.OnNotification = func(_ *pgconn.PgConn, n *pgconn.Notification) { woken = woken || n.Payload != own }
-	ctx, cancel := context.WithTimeout(s.ctx, s.t.Timeout)
-	conn, err := pgconn.ConnectConfig(ctx, config)
-	if err == nil {
-		defer func() {
-			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-			defer cancel()
-			_ = conn.Close(ctx)
-		}()
-		err = script(ctx, conn, `LISTEN "`+channel(s.t.schema)+`"`)
-	}
-	cancel()
-	if err != nil {
-		return err
-	}
-	var at cursor
-	if _, err := s.poll(s.ctx, &at); err != nil {
-		return err
-	}
-	s.hears.Store(true)
-	for {
-		ctx, cancel := context.WithTimeout(s.ctx, pingEvery)
-		err := conn.WaitForNotification(ctx)
-		cancel()
-		switch {
-		case err == nil:
-		case s.ctx.Err() != nil || !pgconn.Timeout(err):
-			return err
-		default: // nothing came
-			ctx, cancel := context.WithTimeout(s.ctx, s.t.Timeout)
-			err := script(ctx, conn, "SELECT 1")
-			cancel()
-			if err != nil {
-				return err
-			}
-		}
-		if woken {
-			woken = false
-			if _, err := s.poll(s.ctx, &at); errors.Is(err, errClosed) {
-				return err
-			}
-		}
-	}
-}
-
 // How often the clock is read where nobody follows, and old entries are removed.
 const (
 	clockEvery = 5 * time.Second
@@ -285,7 +173,7 @@ func (s *Store) keep() {
 			return
 		}
 		ctx, cancel := context.WithTimeout(s.ctx, s.t.Timeout)
-		_ = s.run(ctx, s.reads, stClock, s.nowParam(newParams(1)), true, s.clockRow(s.clock.Now()))
+		_ = s.run(ctx, s.aside, stClock, s.nowParam(newParams(1)), true, s.clockRow(s.clock.Now()))
 		if n%int(houseEvery/clockEvery) == 0 {
 			_ = s.housekeep(ctx)
 		}

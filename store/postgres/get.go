@@ -16,40 +16,60 @@ const mostMisses = 256
 // become free takes all who wait along: a trip carries only those that came before
 // it was sent, so that each sees whatever was acknowledged before it asked.
 type lanes struct {
-	mu    sync.Mutex
-	free  int
-	queue []*miss
+	mu     sync.Mutex
+	free   []*line // the one used last comes last, so that few stay busy
+	queue  []*miss
+	number int
+	closed bool
+	back   chan *line // after close: those that were under way
 }
 
 // miss is a caller that waits.
 type miss struct {
 	id    latchkey.ID
 	party []*miss       // those to take along, this one first; set when it is to go
+	line  *line         // to go by
 	wake  chan struct{} // capacity 1: party is set, or rec and err are
 	row   row
 	err   error
 }
 
-func (l *lanes) init(n int) { l.free = n }
+func (l *lanes) init(s *Store, n int) {
+	for range n {
+		l.free = append(l.free, &line{s: s})
+	}
+	l.number, l.back = n, make(chan *line, n)
+}
 
 // enter takes a free lane, or queues up and returns the place.
-func (l *lanes) enter(id latchkey.ID) *miss {
+func (l *lanes) enter(id latchkey.ID) (*line, *miss) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.free > 0 {
-		l.free--
-		return nil
+	if n := len(l.free); n > 0 {
+		line := l.free[n-1]
+		l.free = l.free[:n-1]
+		return line, nil
 	}
 	m := &miss{id: id, wake: make(chan struct{}, 1)}
+	if l.closed {
+		m.err = errClosed
+		m.wake <- struct{}{}
+		return nil, m
+	}
 	l.queue = append(l.queue, m)
-	return m
+	return nil, m
 }
 
 // leave gives a lane back: to those who wait, of whom the first one goes.
-func (l *lanes) leave() {
+func (l *lanes) leave(line *line) {
 	l.mu.Lock()
-	if len(l.queue) == 0 {
-		l.free++
+	switch {
+	case l.closed:
+		l.back <- line
+		l.mu.Unlock()
+		return
+	case len(l.queue) == 0:
+		l.free = append(l.free, line)
 		l.mu.Unlock()
 		return
 	}
@@ -57,8 +77,27 @@ func (l *lanes) leave() {
 	party := slices.Clone(l.queue[:n])
 	l.queue = slices.Delete(l.queue, 0, n)
 	l.mu.Unlock()
-	party[0].party = party
+	party[0].party, party[0].line = party, line
 	party[0].wake <- struct{}{}
+}
+
+// close sends those away who wait, waits for the trips under way and closes the
+// connections. Calls after it are sent away.
+func (l *lanes) close() {
+	l.mu.Lock()
+	idle, waiting := l.free, l.queue
+	l.closed, l.free, l.queue = true, nil, nil
+	l.mu.Unlock()
+	for _, m := range waiting {
+		m.err = errClosed
+		m.wake <- struct{}{}
+	}
+	for _, line := range idle {
+		line.drop()
+	}
+	for range l.number - len(idle) {
+		(<-l.back).drop()
+	}
 }
 
 // quit takes a caller out of the queue, and reports false if a trip has it already.
@@ -82,10 +121,10 @@ func (s *Store) Get(ctx context.Context, id latchkey.ID) (*latchkey.Record, erro
 	if ctx.Err() != nil {
 		return nil, brokenOff(ctx)
 	}
-	m := s.gets.enter(id)
-	if m == nil {
-		r, err := s.getAlone(ctx, id)
-		s.gets.leave()
+	line, m := s.gets.enter(id)
+	if line != nil {
+		r, err := line.getAlone(ctx, id)
+		s.gets.leave(line)
 		return s.got(ctx, r, err)
 	}
 	select {
@@ -97,8 +136,8 @@ func (s *Store) Get(ctx context.Context, id latchkey.ID) (*latchkey.Record, erro
 		<-m.wake // it may be this one that is to go; a trip is bounded
 	}
 	if m.party != nil {
-		s.getParty(ctx, m.party)
-		s.gets.leave()
+		m.line.getParty(ctx, m.party)
+		s.gets.leave(m.line)
 	}
 	return s.got(ctx, m.row, m.err)
 }
@@ -118,33 +157,26 @@ func (s *Store) got(ctx context.Context, r row, err error) (*latchkey.Record, er
 	return rec, nil
 }
 
-func (s *Store) getAlone(ctx context.Context, id latchkey.ID) (r row, err error) {
-	ctx, cancel := bounded(ctx, s.t.Timeout)
-	defer cancel()
-	p := params{values: [][]byte{id[:]}, oids: oneUUID}
-	n := 0
-	err = s.run(ctx, s.reads, stGet, &p, true, func(c *columns) (err error) {
-		n++
+// getAlone returns no record when there is no such session.
+func (l *line) getAlone(ctx context.Context, id latchkey.ID) (r row, err error) {
+	l.id[0] = id[:]
+	l.params = params{values: l.id[:], oids: oneUUID}
+	err = l.run(ctx, stGet, &l.params, func(c *columns) (err error) {
 		r, err = readRow(c)
 		return err
 	})
-	if err == nil && n != 1 {
-		err = errNoStore
-	}
 	return r, err
 }
 
 var oneUUID = []uint32{oidUUID}
 
 // getParty reads what all of a party ask for, and tells all but the first.
-func (s *Store) getParty(ctx context.Context, party []*miss) {
+func (l *line) getParty(ctx context.Context, party []*miss) {
 	if len(party) == 1 {
-		party[0].row, party[0].err = s.getAlone(ctx, party[0].id)
+		party[0].row, party[0].err = l.getAlone(ctx, party[0].id)
 		return
 	}
-	// Others wait for it: the first one's deadline is not theirs.
-	ctx, cancel := context.WithTimeout(context.Background(), s.t.Timeout)
-	defer cancel()
+	ctx = context.WithoutCancel(ctx) // others wait for it: the first one's deadline is not theirs
 	slices.SortFunc(party[1:], func(a, b *miss) int { return slices.Compare(a.id[:], b.id[:]) })
 	ids := make([][16]byte, 0, len(party))
 	for i, m := range party {
@@ -152,14 +184,7 @@ func (s *Store) getParty(ctx context.Context, party []*miss) {
 			ids = append(ids, m.id)
 		}
 	}
-	n := 0
-	err := s.run(ctx, s.reads, stGetMany, newParams(1).uuids(ids), true, func(c *columns) error {
-		n++
-		return deliver(party, c)
-	})
-	if err == nil && n == 0 {
-		err = errNoStore
-	}
+	err := l.run(ctx, stGetMany, newParams(1).uuids(ids), func(c *columns) error { return deliver(party, c) })
 	for i, m := range party {
 		if err != nil {
 			m.row, m.err = row{}, err
@@ -173,9 +198,6 @@ func (s *Store) getParty(ctx context.Context, party []*miss) {
 // deliver gives a row to those who asked for it, each a record of its own.
 func deliver(party []*miss, c *columns) error {
 	id := c.row[0]
-	if id == nil {
-		return nil // none of them exists
-	}
 	if len(id) != 16 {
 		return errWire
 	}

@@ -16,7 +16,8 @@ import (
 func gathered(t *testing.T, s *Store, ids []latchkey.ID) (recs []*latchkey.Record, errs []error) {
 	t.Helper()
 	recs, errs = make([]*latchkey.Record, len(ids)), make([]error, len(ids))
-	if s.gets.enter(latchkey.ID{}) != nil {
+	lane, _ := s.gets.enter(latchkey.ID{})
+	if lane == nil {
 		t.Fatal("no lane is free")
 	}
 	var wg sync.WaitGroup
@@ -28,12 +29,12 @@ func gathered(t *testing.T, s *Store, ids []latchkey.ID) (recs []*latchkey.Recor
 		defer s.gets.mu.Unlock()
 		return len(s.gets.queue) == len(ids)
 	})
-	s.gets.leave()
+	s.gets.leave(lane)
 	wg.Wait()
-	if m := s.gets.enter(latchkey.ID{}); m != nil {
+	if again, _ := s.gets.enter(latchkey.ID{}); again != lane {
 		t.Error("the lane was not given back")
 	}
-	s.gets.leave()
+	s.gets.leave(lane)
 	return recs, errs
 }
 
@@ -107,7 +108,7 @@ func TestRaisedInTheSameTrip(t *testing.T) {
 func TestGivingUp(t *testing.T) {
 	s := mustOpen(t, Config{URL: newURL(t), Timeout: time.Minute, Readers: 1})
 	id := add(t, s, "ann")
-	s.gets.enter(latchkey.ID{})
+	lane, _ := s.gets.enter(latchkey.ID{})
 	ctx, cancel := context.WithCancel(t.Context())
 	var gone, kept sync.WaitGroup
 	for i := range 20 {
@@ -131,7 +132,7 @@ func TestGivingUp(t *testing.T) {
 	})
 	cancel()
 	gone.Wait()
-	s.gets.leave()
+	s.gets.leave(lane)
 	kept.Wait()
 	// And while the lane changes hands all the time.
 	var wg sync.WaitGroup
@@ -147,10 +148,10 @@ func TestGivingUp(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if m := s.gets.enter(latchkey.ID{}); m != nil {
+	if again, _ := s.gets.enter(latchkey.ID{}); again != lane {
 		t.Error("the lane was lost")
 	}
-	s.gets.leave()
+	s.gets.leave(lane)
 }
 
 // What was acknowledged before a call is seen by it, however calls are gathered.

@@ -110,7 +110,6 @@ func look(ctx context.Context, conn *pgconn.PgConn, schema string) (sv survey, e
 	c := columns{row: result.Rows[0]}
 	sv.number, sv.Server = int(c.int()), c.text()
 	sv.Fsync, sv.FullPageWrites = c.bool(), c.bool()
-	// A pooler makes numbers of its own up, by which it knows its clients.
 	sv.pooled = c.int() != int64(conn.PID())
 	sv.tables = c.int()
 	meta := c.int() == 2
@@ -251,7 +250,12 @@ func describe(ctx context.Context, conn *pgconn.PgConn, t *target) error {
 	}
 	p := newParams(2).bytes(key[:]).text(t.Mark)
 	text := inSchema(`INSERT INTO latchkey.store (id, generation, placement_key, mark) VALUES (gen_random_uuid(), 1, $1, $2)`, t.schema)
-	return conn.ExecParams(ctx, text, p.values, p.oids, binaryFormat, binaryFormat).Read().Err
+	if err := conn.ExecParams(ctx, text, p.values, p.oids, binaryFormat, binaryFormat).Read().Err; err != nil {
+		return err
+	}
+	// Of tables that were never looked at the server expects hundreds of rows, and
+	// compiles what would join as many.
+	return script(ctx, conn, inSchema("ANALYZE latchkey.store; ANALYZE latchkey.log; ANALYZE latchkey.run", t.schema))
 }
 
 // script runs statements that return nothing of interest.

@@ -53,9 +53,8 @@ const (
 const rowColumns = `s.generation, s.last_seen, s.version, s.revoked_at, s.revoked_by, s.revoked_reason, s.record`
 
 const (
-	// The row of the store comes even if there is no such session.
-	textGet     = `SELECT s.id, g.generation, ` + rowColumns + ` FROM latchkey.store g LEFT JOIN latchkey.session s ON s.id = $1::uuid`
-	textGetMany = `SELECT s.id, g.generation, ` + rowColumns + ` FROM latchkey.store g LEFT JOIN latchkey.session s ON s.id = ANY ($1::uuid[])`
+	textGet     = `SELECT s.id, ` + present + `, ` + rowColumns + ` FROM latchkey.session s WHERE s.id = $1::uuid`
+	textGetMany = `SELECT s.id, ` + present + `, ` + rowColumns + ` FROM latchkey.session s WHERE s.id = ANY ($1::uuid[])`
 
 	auditColumns = `SELECT seq, at, count, action, actor, session, provider, subject, ip, outcome, reason FROM latchkey.audit `
 	auditDown    = `seq < $1::bigint AND ($2::text = '' OR provider = $2) ORDER BY seq DESC LIMIT $3::bigint`
@@ -116,7 +115,7 @@ FROM latchkey.log l LEFT JOIN latchkey.change c
 ON c.xid >= pg_snapshot_xmin($2::text::pg_snapshot) AND NOT pg_visible_in_snapshot(c.xid, $2::text::pg_snapshot)
 WHERE NOT pg_is_in_recovery()`,
 	stRun:    `INSERT INTO latchkey.run DEFAULT VALUES ON CONFLICT DO NOTHING`,
-	stNotify: `SELECT pg_notify($1::text, $2::text) IS NULL`,
+	stNotify: `SELECT count(pg_notify($1::text, t)) FROM unnest($2::text[]) t`,
 	stMeta:   `SELECT placement_key, mark, id FROM latchkey.store`,
 	stMark:   `UPDATE latchkey.store SET mark = $1::text RETURNING 1::bigint`,
 }

@@ -41,7 +41,7 @@ type Store struct {
 	clock     clock
 
 	work  *pgxpool.Pool // changes, lists, counts
-	reads *pgxpool.Pool // trips of Get, and what followers need
+	aside *pgxpool.Pool // what followers need, who must not wait for changes
 	gets  lanes
 
 	tokens atomic.Int64 // the last number given to a change
@@ -49,7 +49,7 @@ type Store struct {
 	hub    fanout.Hub
 	told   told
 
-	ring     chan struct{} // capacity 1: other nodes are to be woken
+	news     news
 	listen   sync.Once
 	hears    atomic.Bool // the listener is connected
 	migrated atomic.Bool // to what this program does not know
@@ -81,12 +81,13 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if _, err := rand.Read(random[:]); err != nil {
 		return nil, latchkey.NewError(latchkey.CodeInternal, "no randomness from the system", err)
 	}
-	s := &Store{t: t, texts: newTexts(t.schema), ring: make(chan struct{}, 1), origin: int64(binary.BigEndian.Uint64(random[:]) >> 1)}
+	s := &Store{t: t, texts: newTexts(t.schema), origin: int64(binary.BigEndian.Uint64(random[:]) >> 1)}
 	s.clock.Clock = t.Clock
+	s.news.ring = make(chan struct{}, 1)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.gets.init(t.Readers)
+	s.gets.init(s, t.Readers)
 	if s.work, err = newPool(t, t.Connections, true); err == nil {
-		s.reads, err = newPool(t, t.Readers+3, false)
+		s.aside, err = newPool(t, 4, false)
 	}
 	if err == nil {
 		err = s.begin(ctx)
@@ -245,7 +246,8 @@ func (s *Store) Close() error {
 		s.cancel()
 		s.hub.End(unavailable(errClosed))
 		s.running.Wait()
-		for _, pool := range []*pgxpool.Pool{s.reads, s.work} {
+		s.gets.close()
+		for _, pool := range []*pgxpool.Pool{s.aside, s.work} {
 			if pool != nil {
 				pool.Close()
 			}

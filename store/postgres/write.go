@@ -33,8 +33,9 @@ func (o *op) done(ctx context.Context) error {
 	if len(o.ids) == 0 && !o.every {
 		return nil
 	}
-	claims := o.s.tell(change{o.s.origin, o.token}, latchkey.Batch{IDs: o.ids, All: o.every})
-	o.s.wakeOthers()
+	b := latchkey.Batch{IDs: o.ids, All: o.every}
+	claims := o.s.tell(change{o.s.origin, o.token}, b, false)
+	o.s.wakeOthers(item{o.token, b})
 	return claims.Await(ctx)
 }
 
