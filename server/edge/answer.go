@@ -37,11 +37,8 @@ func (e *Edge) answer(w http.ResponseWriter, r *http.Request, d dialect, q *Ques
 // grant sets the headers of a grant and returns its status.
 func (e *Edge) grant(h http.Header, r *http.Request, d dialect, q *Question, dec Decision, s latchkey.Session) int {
 	setIdentity(h, s, e.assertion(q, dec, s))
-	if d == dialectNginx {
-		return http.StatusNoContent
-	}
 	h["Cookie"] = []string{cookiesWithout(r.Header["Cookie"], e.cookie)}
-	if d == dialectForward {
+	if d != dialectEnvoy {
 		return http.StatusNoContent
 	}
 	h["X-Envoy-Auth-Headers-To-Remove"] = e.fixed.aliases

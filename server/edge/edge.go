@@ -112,9 +112,9 @@ func (e *Edge) Owns(r *http.Request) bool {
 // ServeHTTP answers a question. A request that [Edge.Owns] does not know is refused.
 // No answer has a body, and none but a grant sets a cookie.
 //
-// A grant in the dialects of Traefik, Caddy and Envoy has a header Cookie: what the
-// client sent, without the session cookie, so that proxies that replace the request's
-// with it keep the session cookie from the service.
+// A grant has a header Cookie: what the client sent, without the session cookie, so
+// that proxies that replace the request's with it keep the session cookie from the
+// service.
 func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	d, ok := dialectOf(r)
 	if !ok {
