@@ -1,0 +1,34 @@
+package edge_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// startCaddy runs Debian's Caddy with the configuration of its page.
+func startCaddy(t *testing.T) *front {
+	bin := program(t, "caddy")
+	f := newFront(t)
+	dir := t.TempDir()
+	cert, key := f.certificate(dir)
+	port := freePort(t)
+	f.addr = "127.0.0.1:" + port
+	tls := " {\n\tbind 127.0.0.1\n\ttls " + cert + " " + key
+	site := replaced(t, fence(t, "caddy.md", "caddyfile", 0),
+		"127.0.0.1:8420", f.b.web.Listener.Addr().String(),
+		"127.0.0.1:3000", f.echo.Listener.Addr().String(),
+		"\napp.example.com {", "\napp.example.com"+tls,
+		"\nauth.example.com {", "\nauth.example.com"+tls)
+	global := "{\n\tadmin off\n\tauto_https off\n\thttps_port " + port + "\n\tstorage file_system " + dir + "\n}\n"
+	path := filepath.Join(dir, "Caddyfile")
+	must(t, os.WriteFile(path, []byte(global+site), 0o600))
+	f.run(bin, "run", "--config", path, "--adapter", "caddyfile")
+	return f
+}
+
+func TestCaddy(t *testing.T) {
+	f := startCaddy(t)
+	everyProxy(t, f)
+	t.Run("renewed-cookie", func(t *testing.T) { f.in(t).renewedCookie(false) })
+}
