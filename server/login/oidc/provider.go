@@ -33,6 +33,7 @@ type Provider struct {
 	client *http.Client
 	meta   cached[*metadata]
 	keys   keySet
+	fresh  refreshes
 }
 
 // metadata is what discovery told of a provider.
