@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"go.uber.org/goleak"
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/audit"
@@ -337,11 +338,14 @@ func TestListenerBreaks(t *testing.T) {
 
 // Close ends followers, and whatever the store runs.
 func TestCloseEndsFollowers(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	s, err := Open(t.Context(), Config{URL: newURL(t), Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
 	f := follow(t, s, seldom)
+	eventually(t, "the listener", s.hears.Load)
+	get(t, s, add(t, s, "ann"))
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/audit"
 )
@@ -241,4 +243,41 @@ func TestNoDeadlock(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// Whoever reads the trail upwards is given nothing while an earlier position may
+// still be to come.
+func TestTrailWaits(t *testing.T) {
+	s := mustOpen(t, Config{URL: newURL(t), Timeout: time.Minute})
+	add(t, s, "ann")
+	ctx := t.Context()
+	first, err := s.Audit(ctx, audit.Query{Ascending: true})
+	if err != nil || len(first.Events) != 1 {
+		t.Fatalf("%v, %v", first, chain(err))
+	}
+	conn, err := pgx.Connect(ctx, pg.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	early := "BEGIN; SELECT latchkey.record(1, 0, ARRAY['session.create','early','','','','','done','','0'])"
+	if err := script(ctx, conn.PgConn(), inSchema(early, s.t.schema)); err != nil {
+		t.Fatal(err)
+	}
+	add(t, s, "bob")
+	after := audit.Query{Ascending: true, After: first.Events[0].Seq}
+	page, err := s.Audit(ctx, after)
+	if latchkey.CodeOf(err) != latchkey.CodeStoreUnavailable {
+		t.Errorf("read past a position that is to come: %v, %v", page, err)
+	}
+	if down, err := s.Audit(ctx, audit.Query{}); err != nil || len(down.Events) != 2 {
+		t.Errorf("downwards: %v, %v; want the two that are committed", down, chain(err))
+	}
+	if err := script(ctx, conn.PgConn(), "COMMIT"); err != nil {
+		t.Fatal(err)
+	}
+	page, err = s.Audit(ctx, after)
+	if err != nil || len(page.Events) != 2 || page.Events[0].Actor != "early" {
+		t.Errorf("%v, %v; want both, the early one first", page, chain(err))
+	}
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/audit"
 	"github.com/latchkey-go/latchkey/internal/servers"
 )
 
@@ -274,4 +275,57 @@ func mustOpenAnyway(t *testing.T, s *Store) *Store {
 	again := mustOpen(t, Config{URL: s.t.URL, Timeout: time.Minute, Readers: 1})
 	tamper(t, pg.URL, inSchema("DELETE FROM latchkey.store", s.t.schema))
 	return again
+}
+
+// A program that only serves needs no more rights than docs/postgres.md grants it.
+func TestLeastRights(t *testing.T) {
+	page, err := os.ReadFile("../../docs/postgres.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	schema, url := newSchema(t)
+	if _, _, err := Migrate(t.Context(), Config{URL: url, Timeout: time.Minute}); err != nil {
+		t.Fatal(err)
+	}
+	grants := 0
+	tamper(t, pg.URL, "CREATE ROLE service LOGIN")
+	t.Cleanup(func() { tamper(t, pg.URL, "DROP OWNED BY service; DROP ROLE service") })
+	for _, line := range strings.Split(string(page), "\n") {
+		if line = strings.TrimSpace(line); strings.HasPrefix(line, "GRANT ") && strings.HasSuffix(line, ";") {
+			tamper(t, pg.URL, strings.ReplaceAll(line, "SCHEMA latchkey", "SCHEMA "+schema))
+			grants++
+		}
+	}
+	if grants != 3 {
+		t.Errorf("the page has %d grants, want 3", grants)
+	}
+	s := mustOpen(t, Config{URL: strings.Replace(url, servers.User+"@", "service@", 1), Timeout: time.Minute, MustExist: true})
+	f := follow(t, s, often)
+	ctx, id := t.Context(), add(t, s, "ann")
+	if err := s.Patch(ctx, latchkey.Patch{Record: *get(t, s, id)}); err != nil {
+		t.Error(chain(err))
+	}
+	if err := s.Touch(ctx, []latchkey.Touch{{ID: id, At: storeNow(s)}}); err != nil {
+		t.Error(chain(err))
+	}
+	if err := s.Spend(ctx, [32]byte{1}, storeNow(s).Add(time.Minute)); err != nil {
+		t.Error(chain(err))
+	}
+	revoke(t, s, id)
+	if _, err := s.Revoke(ctx, latchkey.Revocation{All: true}); err != nil {
+		t.Error(chain(err))
+	}
+	if n, err := s.Purge(ctx, latchkey.Purge{EndedBefore: storeNow(s).Add(time.Minute), Erase: latchkey.Identity{Provider: "idp", Subject: "ann"}}); err != nil || n != 1 {
+		t.Errorf("purged %d, %v", n, chain(err))
+	}
+	if page, err := s.Audit(ctx, audit.Query{Ascending: true, Subject: "x"}); err != nil || len(page.Events) != 0 {
+		t.Errorf("%v, %v", page, chain(err))
+	}
+	if err := s.housekeep(ctx); err != nil {
+		t.Error(chain(err))
+	}
+	tamper(t, pg.URL, "DELETE FROM "+schema+".run") // as after a crash
+	resets := f.resets()
+	eventually(t, "a new run", func() bool { return f.resets() > resets+1 })
+	f.proven(t)
 }
