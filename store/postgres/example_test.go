@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/keyring"
@@ -26,7 +27,7 @@ func ExampleOpen() {
 	}
 	cache.Start()
 	defer cache.Stop()
-	keys, err := keyring.Generate(store.clock.Now().Time())
+	keys, err := keyring.Generate(time.Now())
 	if err != nil {
 		fmt.Println(err)
 		return

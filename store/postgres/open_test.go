@@ -89,6 +89,7 @@ func TestCannotOpen(t *testing.T) {
 	server := servers.StartPostgres(t)
 	host := server.Addr
 	tamper(t, server.URL, `CREATE DATABASE readonly`)
+	tamper(t, server.URL, `CREATE DATABASE latin ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0`)
 	tamper(t, server.URL, `CREATE ROLE locked LOGIN PASSWORD '`+secret+`x'; CREATE ROLE plain LOGIN;
 		ALTER DATABASE readonly SET default_transaction_read_only = on; CREATE SCHEMA theirs; CREATE TABLE theirs.session (id int);
 		CREATE SCHEMA alike; CREATE TABLE alike.meta (name text, value text); INSERT INTO alike.meta VALUES ('application', 'another')`)
@@ -107,6 +108,7 @@ func TestCannotOpen(t *testing.T) {
 		"WrongUser":     {"postgres://nobody:" + secret + "@" + host + "/latchkey", "refuses the user or the password"},
 		"WrongDatabase": {"postgres://plain:" + secret + "@" + host + "/nothere", "no such database"},
 		"ReadOnly":      {"postgres://plain:" + secret + "@" + host + "/readonly", "standby"},
+		"Encoding":      {"postgres://plain:" + secret + "@" + host + "/latin", "encoding LATIN1"},
 		"NoRights":      {"postgres://plain:" + secret + "@" + host + "/latchkey", "the user may not do this"},
 		"Foreign":       {server.URL + "?schema=theirs", `schema "theirs" with tables that are not of a Latchkey store`},
 		"ForeignAlike":  {server.URL + "?schema=alike", `schema "alike" with tables that are not of a Latchkey store`},

@@ -82,14 +82,15 @@ func known() int {
 // survey is what a first look at a server tells.
 type survey struct {
 	Schema
-	number int   // of the server's version
-	pooled bool  // somebody stands between us and the server
-	tables int64 // in the store's schema, whoever made them
-	ours   bool
+	number   int    // of the server's version
+	encoding string // of the database
+	pooled   bool   // somebody stands between us and the server
+	tables   int64  // in the store's schema, whoever made them
+	ours     bool
 }
 
 const textSurvey = `SELECT current_setting('server_version_num')::bigint, split_part(current_setting('server_version'), ' ', 1),
-current_setting('fsync')::boolean, current_setting('full_page_writes')::boolean, pg_backend_pid()::bigint,
+current_setting('fsync')::boolean, current_setting('full_page_writes')::boolean, current_setting('server_encoding'), pg_backend_pid()::bigint,
 (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1),
 (SELECT count(*) FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE n.nspname = $1 AND c.relname = 'meta' AND a.attname IN ('name', 'value') AND a.atttypid = 'text'::regtype)`
@@ -109,7 +110,7 @@ func look(ctx context.Context, conn *pgconn.PgConn, schema string) (sv survey, e
 	}
 	c := columns{row: result.Rows[0]}
 	sv.number, sv.Server = int(c.int()), c.text()
-	sv.Fsync, sv.FullPageWrites = c.bool(), c.bool()
+	sv.Fsync, sv.FullPageWrites, sv.encoding = c.bool(), c.bool(), c.text()
 	sv.pooled = c.int() != int64(conn.PID())
 	sv.tables = c.int()
 	meta := c.int() == 2
@@ -140,6 +141,8 @@ func (sv *survey) foreign(t *target) error {
 	switch {
 	case sv.number < oldestServer:
 		return refused(t.where, "is PostgreSQL %s; version %d or later is needed", sv.Server, oldestServer/10000)
+	case sv.encoding != "UTF8":
+		return refused(t.where, "is a database in the encoding %s; create one with ENCODING 'UTF8' TEMPLATE template0", sv.encoding)
 	case sv.tables > 0 && !sv.ours:
 		return refused(t.where, "has a schema %q with tables that are not of a Latchkey store; give another by schema=NAME in the URL", t.schema)
 	}
