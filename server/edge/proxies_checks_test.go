@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/server/edge"
 )
 
 // journey: unknown visitors are sent to sign in, known ones arrive with their
@@ -76,6 +77,12 @@ func (f *front) spoofedIdentity() {
 	if s := f.want("signed in", f.get("/page", append(spoofed, sessionCookie+i.Token)...), 200, true); identityOf(s) != want {
 		f.t.Errorf("the service sees %q, want %q", identityOf(s), want)
 	}
+	// Headers that a client calls its connection's own are dropped on the way: not these.
+	for _, line := range []string{"Connection: " + strings.Join(edge.IdentityHeaders(), ", "), "connection: close, x-auth-subject,X-AUTH-ROLES", "Proxy-Connection: X-Auth-Subject", "Keep-Alive: X-Auth-Subject"} {
+		if s := f.want(line, f.get("/page", line, sessionCookie+i.Token), 200, true); identityOf(s) != want {
+			f.t.Errorf("%s: the service sees %q, want %q", line, identityOf(s), want)
+		}
+	}
 	for _, line := range spoofed {
 		s := f.want(line, f.get("/page", line, line, sessionCookie+i.Token), 200, true)
 		if identityOf(s) != want {
@@ -93,6 +100,11 @@ func (f *front) spoofedQuestions() {
 		lines := lies
 		if lie != "" {
 			lines = []string{lie, lie}
+		}
+		if name, _, _ := strings.Cut(lie, ":"); lie != "" { // drop what the proxy itself says
+			if res := f.get("/admin/x", "Connection: "+name, sessionCookie+i.Token); f.reached() != nil || res.StatusCode != 403 {
+				f.t.Errorf("without %s: %d", name, res.StatusCode)
+			}
 		}
 		f.want("stranger, "+lie, f.get("/page", lines...), 401, false)
 		f.want("role, "+lie, f.get("/admin/x", append(lines, sessionCookie+i.Token)...), 403, false)
