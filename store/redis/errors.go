@@ -47,7 +47,7 @@ func explained(err error) error {
 // advice tells an operator what a failure means and what to do about it, or "".
 func advice(err error) string {
 	var opErr *net.OpError
-	reply, replied := rueidis.IsRedisErr(err)
+	reply, replied := replyOf(err)
 	switch {
 	case replied:
 		return replyAdvice(reply.Error())
@@ -74,8 +74,12 @@ func replyAdvice(text string) string {
 		return "the server's user may not do this; see docs/redis.md for what it needs"
 	case "LOADING":
 		return "the server is still loading its data; wait for it"
-	case "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN":
+	case "MASTERDOWN", "CLUSTERDOWN":
 		return "the servers are choosing a primary; wait for it"
+	case "ASK", "TRYAGAIN":
+		return "the cluster is moving the session to another server; wait for it"
+	case "MOVED":
+		return errMoved.Error()
 	case "NOREPLICAS":
 		return "the server has too few replicas to take changes (min-replicas-to-write)"
 	case "LKGONE":
@@ -94,7 +98,7 @@ func replyAdvice(text string) string {
 
 // trimmed takes out of a server's error what it repeats of our arguments.
 func trimmed(err error) error {
-	reply, replied := rueidis.IsRedisErr(err)
+	reply, replied := replyOf(err)
 	if !replied {
 		return err
 	}
@@ -135,3 +139,19 @@ func caught(err *error) {
 
 // brokenOff is the answer to a call whose context has ended.
 func brokenOff(ctx context.Context) error { return unavailable(context.Cause(ctx)) }
+
+// replyOf finds the error that a server has answered.
+func replyOf(err error) (*rueidis.RedisError, bool) {
+	reply, ok := errors.AsType[*rueidis.RedisError](err)
+	return reply, ok && reply != rueidis.Nil
+}
+
+// moved reports whether a server has refused because it does not have the keys any more.
+func moved(err error) bool {
+	reply, ok := replyOf(err)
+	if !ok {
+		return false
+	}
+	_, gone := reply.IsMoved()
+	return gone
+}

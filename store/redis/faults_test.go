@@ -226,7 +226,7 @@ func TestForeignKeys(t *testing.T) {
 	if _, err := s.Get(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
-	generation := s.generationKey()
+	generation := s.generationKey("")
 	do(t, s, "RENAME", generation, s.cfg.Prefix+"gone")
 	calls("emptied")
 	_, err := s.Create(t.Context(), session(s))

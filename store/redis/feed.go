@@ -3,7 +3,6 @@ package redis
 import (
 	"context"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -203,26 +202,10 @@ type claim struct {
 	ch chan struct{}
 }
 
-// change runs a script that may publish, and returns when this store's followers have
-// taken in what it published. told is the place in the answer that says whether it
-// published anything.
-func (s *Store) change(ctx context.Context, n *node, sc *script, tag string, told int, keys []string, args ...string) (*fields, error) {
-	number := s.changes.Add(1)
-	claims := n.line.expect(number)
-	defer func() {
-		for _, c := range claims {
-			c.f.forget(number)
-		}
-	}()
-	answer, err := n.run(ctx, sc, tag, s.origin+":"+strconv.FormatUint(number, 10), keys, args...)
-	if err != nil {
-		return nil, err
-	}
-	f := &fields{list: answer}
-	if answer[0] != "ok" || !f.flag(told) {
-		return f, f.err()
-	}
-	return f, await(ctx, claims)
+// ok is nil for an answer that says no more than that it was done.
+func (f *fields) ok() error {
+	f.bad = f.bad || f.text(0) != "ok"
+	return f.err()
 }
 
 func (f *fields) err() error {

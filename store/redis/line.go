@@ -17,11 +17,12 @@ import (
 // is kept up until the store is closed.
 type line struct {
 	n      *node
-	beatID string // of this line's own channel
+	beatID string   // of this line's own channel
+	tags   []string // in a cluster, those of the primary
 
 	// trouble is why the primary is not to be believed, although it answers; nil when it is.
 	trouble atomic.Pointer[error]
-	proof   atomic.Pointer[latchkey.Moment] // when the last confirmed beat was sent
+	proof   atomic.Pointer[latchkey.Moment] // when the last confirmed beat was sent, by the machine's clock
 
 	mu        sync.Mutex
 	up        bool
@@ -84,6 +85,16 @@ func (l *line) down(err error) {
 	l.changed = make(chan struct{})
 }
 
+// dismiss ends all followers of a line that stays up.
+func (l *line) dismiss(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for f := range l.followers {
+		f.end(unavailable(err))
+	}
+	clear(l.followers)
+}
+
 // await waits for the line to be up.
 func (l *line) await(ctx context.Context) error {
 	for {
@@ -129,14 +140,14 @@ func (l *line) detach(f *follower) {
 }
 
 // doubt is why the primary's answers count as unavailable, nil when they do not.
-func (l *line) doubt(clock latchkey.Clock) error {
+func (l *line) doubt() error {
 	if trouble := l.trouble.Load(); trouble != nil {
 		return *trouble
 	}
 	if l.n.s.cfg.Mode == Standalone {
 		return nil
 	}
-	now, sent := clock.Now(), l.proof.Load()
+	now, sent := latchkey.SystemClock().Now(), l.proof.Load()
 	if sent == nil || max(now.Mono-sent.Mono, now.Wall-sent.Wall, sent.Wall-now.Wall) > int64(l.n.s.cfg.Lease) {
 		return errNoBeat
 	}
@@ -211,6 +222,9 @@ func (l *line) session(ctx context.Context, again bool) error {
 
 // subscribe asks for what the store publishes, and for the line's own beats.
 func (s *Store) subscribe(l *line, c *rawConn) error {
+	if s.cfg.Mode == Cluster {
+		return s.subscribeAll(l, c)
+	}
 	for _, channel := range []string{s.cfg.Prefix + "feed:" + s.name, l.beatChannel()} {
 		v, err := c.ask("SUBSCRIBE", channel)
 		if err != nil {
@@ -223,7 +237,12 @@ func (s *Store) subscribe(l *line, c *rawConn) error {
 	return nil
 }
 
-func (l *line) beatChannel() string { return l.n.s.cfg.Prefix + "beat:" + l.beatID }
+func (l *line) beatChannel() string {
+	if len(l.tags) > 0 {
+		return l.n.s.common(l.tags[0]) + "beat:" + l.beatID
+	}
+	return l.n.s.cfg.Prefix + "beat:" + l.beatID
+}
 
 // pulse is the beats of one session. Answers come in the order of the beats, and so
 // do their echoes.
@@ -238,7 +257,8 @@ type pulse struct {
 
 type beat struct {
 	number          uint64
-	sent            latchkey.Moment
+	sent            latchkey.Moment // by the store's clock, which is a follower's
+	machine         latchkey.Moment // by the machine's
 	echoed, ran     bool
 	waited          bool
 	acknowledgments int64
@@ -257,9 +277,12 @@ func (p *pulse) beat() error {
 		return nil
 	}
 	p.last++
-	b := &beat{number: p.last, sent: s.cfg.Clock.Now()}
+	b := &beat{number: p.last, sent: s.cfg.Clock.Now(), machine: latchkey.SystemClock().Now()}
 	p.beats = append(p.beats, b)
 	command, note := "PUBLISH", ""
+	if s.cfg.Mode == Cluster {
+		command = "SPUBLISH"
+	}
 	if s.confirm > 0 {
 		note = "60000"
 	}
@@ -347,7 +370,7 @@ func (p *pulse) settle() error {
 			p.l.setTrouble(errUnconfirmed)
 			continue
 		}
-		p.l.prove(b.sent)
+		p.l.prove(b)
 	}
 	return nil
 }
@@ -384,9 +407,9 @@ func (p *pulse) push(v *value) error {
 }
 
 // prove notes that everything the server did before a beat was sent has come.
-func (l *line) prove(sent latchkey.Moment) {
+func (l *line) prove(b *beat) {
 	l.setTrouble(nil)
-	l.proof.Store(&sent)
+	l.proof.Store(&b.machine)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.up {
@@ -395,7 +418,7 @@ func (l *line) prove(sent latchkey.Moment) {
 		l.changed = make(chan struct{})
 	}
 	for f := range l.followers {
-		f.prove(l, sent)
+		f.prove(l, b.sent)
 	}
 }
 

@@ -75,7 +75,42 @@ func (n *node) shut() {
 
 // view is which primaries there are. A view does not change; another one replaces it.
 type view struct {
-	nodes []*node
+	nodes  []*node
+	owners *[tags]*node  // by tag, in a cluster
+	gone   chan struct{} // closed when there is another one
+}
+
+// maxMoves is how often a call follows keys that were moved to another server.
+const maxMoves = 3
+
+// awaitView waits for another view, which a server has said there is.
+func (s *Store) awaitView(ctx context.Context, last *view) error {
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	s.hurryLook()
+	select {
+	case <-last.gone:
+		return nil
+	case <-s.running.Done():
+		return unavailable(errClosed)
+	case <-ctx.Done():
+		return unavailable(errMoved)
+	}
+}
+
+// tags is how many there are.
+const tags = 1 << 12
+
+// at is the server that has the keys of a tag.
+func (v *view) at(tag string) *node {
+	if v.owners == nil {
+		return v.nodes[0]
+	}
+	n, err := strconv.ParseUint(tag, 16, 12)
+	if err != nil {
+		n = 0
+	}
+	return v.owners[n]
 }
 
 // primaries are the servers that sessions are on.
@@ -131,36 +166,94 @@ const multiplex = 2
 
 // usable refuses answers of a primary that may be none any more.
 func (n *node) usable() error {
-	if cause := n.line.doubt(n.s.cfg.Clock); cause != nil {
+	if cause := n.line.doubt(); cause != nil {
 		return unavailable(cause)
 	}
 	return nil
 }
 
-// run runs a script for keys with a tag; note is what its publications begin with.
-func (n *node) run(ctx context.Context, sc *script, tag, note string, keys []string, args ...string) (answer []string, err error) {
-	return n.runConfirmed(ctx, sc, n.s.confirm, tag, note, keys, args...)
-}
-
-func (n *node) runConfirmed(ctx context.Context, sc *script, confirm int, tag, note string, keys []string, args ...string) (answer []string, err error) {
+// run runs a script on this server.
+func (n *node) run(ctx context.Context, sc *script, confirm int, keys, args []string) (answer []string, err error) {
 	defer caught(&err)
 	if err := n.usable(); err != nil {
 		return nil, err
 	}
-	all := make([]string, 0, 3+len(args))
-	all = append(all, n.s.scriptTime(), tag, note)
-	answer, err = sc.run(ctx, n.client(), confirm, keys, append(all, args...))
+	answer, err = sc.run(ctx, n.client(), confirm, keys, args)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, brokenOff(ctx)
 		}
-		return nil, unavailable(err)
+		return nil, err
 	}
 	// Its answer was under way: what vouched for it before may have lapsed meanwhile.
 	if err := n.usable(); err != nil {
 		return nil, err
 	}
 	return answer, nil
+}
+
+// call is a script to run where the keys of a tag are. The zero tag is for what
+// belongs to no session where there is one primary.
+type call struct {
+	sc    *script
+	tag   string
+	keys  []string
+	weak  bool // it changes nothing that a failover must not lose
+	told  int  // the place in the answer that says whether it published; 0 when it never does
+	among args
+}
+
+type args []string
+
+// do runs a call. One that published returns when this store's followers have taken
+// that in. A server that does not have the keys any more has done nothing: then
+// whoever has them now is asked.
+func (s *Store) do(ctx context.Context, c call) (*fields, error) {
+	if c.keys == nil && s.cfg.Mode == Cluster {
+		c.keys = []string{s.generationKey(c.tag)}
+	}
+	for try := 0; ; try++ {
+		v := s.view.Load()
+		f, err := s.doOnce(ctx, v.at(c.tag), &c)
+		if err == nil {
+			return f, nil
+		}
+		if !moved(err) || try == maxMoves {
+			return nil, unavailable(err)
+		}
+		if err := s.awaitView(ctx, v); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (s *Store) doOnce(ctx context.Context, n *node, c *call) (*fields, error) {
+	confirm, note := s.confirm, ""
+	if c.weak {
+		confirm = 0
+	}
+	var claims []claim
+	if c.told != 0 {
+		number := s.changes.Add(1)
+		note = s.origin + ":" + strconv.FormatUint(number, 10)
+		claims = n.line.expect(number)
+		defer func() {
+			for _, c := range claims {
+				c.f.forget(number)
+			}
+		}()
+	}
+	all := make([]string, 0, 3+len(c.among))
+	all = append(append(all, s.scriptTime(), c.tag, note), c.among...)
+	answer, err := n.run(ctx, c.sc, confirm, c.keys, all)
+	if err != nil {
+		return nil, err
+	}
+	f := &fields{list: answer}
+	if c.told == 0 || answer[0] != "ok" || !f.flag(c.told) {
+		return f, f.err()
+	}
+	return f, await(ctx, claims)
 }
 
 // waitMillis is for how long a server may wait for replicas.

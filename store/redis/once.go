@@ -23,25 +23,31 @@ func (s *Store) Changed(ctx context.Context, after latchkey.ID, limit int) (latc
 		limit = latchkey.DefaultChangedLimit
 	}
 	limit = min(limit, maxChanged)
+	if s.cfg.Mode == Cluster {
+		return s.changedAcross(ctx, after, limit)
+	}
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
+	return s.changed(ctx, "", after, limit)
+}
+
+// changed reads the list of one tag, or the whole where there is one primary.
+func (s *Store) changed(ctx context.Context, tag string, after latchkey.ID, limit int) (latchkey.ChangedPage, error) {
+	var page latchkey.ChangedPage
 	from := ""
 	if !after.IsZero() {
 		from = after.String()
 	}
-	answer, err := s.one().runConfirmed(ctx, &s.scripts.changed, 0, "", "", nil, from, strconv.Itoa(limit))
+	f, err := s.do(ctx, call{sc: &s.scripts.changed, tag: tag, weak: true, among: args{from, strconv.Itoa(limit)}})
 	if err != nil {
 		return page, err
 	}
-	f := &fields{list: answer}
 	page.Generation = uint64(f.int(1))
-	ids, err := parseIDs(f.text(2))
-	if err != nil || f.text(0) != "ok" || f.bad {
+	if page.IDs, err = parseIDs(f.text(2)); err != nil || f.text(0) != "ok" || f.bad {
 		return latchkey.ChangedPage{}, unavailable(errAnswer)
 	}
-	page.IDs = ids
-	if len(ids) == limit {
-		page.Next = ids[len(ids)-1]
+	if len(page.IDs) == limit {
+		page.Next = page.IDs[limit-1]
 	}
 	return page, nil
 }
@@ -55,11 +61,11 @@ func (s *Store) Spend(ctx context.Context, key [32]byte, until time.Time) error 
 	defer cancel()
 	tag := tagText(binary.BigEndian.Uint16(key[:]))
 	name := s.cfg.Prefix + "{" + tag + "}once:" + base64.RawURLEncoding.EncodeToString(key[:])
-	answer, err := s.one().run(ctx, &s.scripts.spend, tag, "", []string{name}, decimal(microOf(until)))
+	f, err := s.do(ctx, call{sc: &s.scripts.spend, tag: tag, keys: []string{name}, among: args{decimal(microOf(until))}})
 	if err != nil {
 		return err
 	}
-	switch answer[0] {
+	switch f.text(0) {
 	case "ok":
 		return nil
 	case "bounds":

@@ -40,15 +40,17 @@ var ErrSchema = errors.New("the schema of the store is not one that this program
 
 // Store keeps sessions in Redis. Make one with Open; it is safe for concurrent use.
 type Store struct {
-	cfg       Config
-	name      string // of the store on the server: random, made with it
-	mark      string
-	placement [32]byte
-	origin    string // how this Store knows its own publications
-	confirm   int    // replicas that are to confirm each change
-	scripts   *scripts
-	warn      []string
-	view      atomic.Pointer[view] // the servers there are at present
+	cfg        Config
+	name       string // of the store on the server: random, made with it
+	mark       string
+	placement  [32]byte
+	origin     string // how this Store knows its own publications
+	confirm    int    // replicas that are to confirm each change
+	scripts    *scripts
+	warn       []string
+	ready      bool                 // the tags of the cluster have their generations
+	generation string               // the first one, where they have not
+	view       atomic.Pointer[view] // the servers there are at present
 
 	changes atomic.Uint64 // scripts that may publish, so far
 	offset  atomic.Int64  // of the servers' clock to the node's monotonic one, in microseconds
@@ -59,6 +61,7 @@ type Store struct {
 	stop    context.CancelFunc
 	work    sync.WaitGroup // the watcher and what it stops
 	look    chan struct{}  // capacity 1: the servers are to be looked at anew
+	asks    int            // of the watcher: how often servers of a cluster were asked
 }
 
 // Open connects to the servers and makes the store where there is none.
@@ -90,6 +93,9 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 
 // begin finds the servers, and starts what runs until the store is closed.
 func (s *Store) begin(ctx context.Context) error {
+	if s.cfg.Mode == Cluster {
+		return s.beginCluster(ctx)
+	}
 	addr := s.cfg.Addrs[0]
 	if s.cfg.Mode == Sentinel {
 		var err error
@@ -101,7 +107,7 @@ func (s *Store) begin(ctx context.Context) error {
 	if err != nil {
 		return refused(addr, err)
 	}
-	s.view.Store(&view{nodes: []*node{n}})
+	s.view.Store(&view{nodes: []*node{n}, gone: make(chan struct{})})
 	s.setOffset()
 	n.start()
 	if s.cfg.Mode == Standalone {
@@ -185,7 +191,7 @@ func (s *Store) describe(ctx context.Context, c rueidis.Client) (err error) {
 	if _, err := io.ReadFull(s.cfg.Rand, random); err != nil {
 		return latchkey.NewError(latchkey.CodeInternal, "no randomness from the system", err)
 	}
-	keys := []string{s.cfg.Prefix + "meta"}
+	keys := []string{s.metaKey()}
 	if s.cfg.Mode != Cluster {
 		keys = append(keys, s.cfg.Prefix+"gen:")
 	}
@@ -197,7 +203,7 @@ func (s *Store) describe(ctx context.Context, c rueidis.Client) (err error) {
 	if err != nil {
 		return err
 	}
-	if len(list) != 5 {
+	if len(list) != 7 {
 		return errAnswer
 	}
 	made, err1 := strconv.Atoi(list[0])
@@ -212,8 +218,14 @@ func (s *Store) describe(ctx context.Context, c rueidis.Client) (err error) {
 	}
 	s.name, s.mark = list[2], list[4]
 	copy(s.placement[:], key)
+	if s.ready = list[6] == "1"; !s.ready {
+		s.generation = list[5]
+	}
 	return nil
 }
+
+// metaKey is where the description of the store is.
+func (s *Store) metaKey() string { return s.common("000") + "meta" }
 
 // notName reports whether a text is not the name of a store: it becomes part of scripts.
 func notName(text string) bool {

@@ -52,6 +52,11 @@ func (s *Store) Purge(ctx context.Context, p latchkey.Purge) (int, error) {
 }
 
 func (p *purge) all(ctx context.Context) error {
+	if p.s.cfg.Mode == Cluster {
+		if err := p.s.drain(ctx, allTags()); err != nil {
+			return err
+		}
+	}
 	if !p.Erase.IsZero() {
 		if err := p.erase(ctx); err != nil {
 			return err
@@ -80,9 +85,7 @@ func (p *purge) record(ctx context.Context) error {
 	}
 	ctx, cancel := p.s.bound(ctx)
 	defer cancel()
-	_, err := p.s.one().run(ctx, &p.s.scripts.record, "", "", nil, "", strconv.Itoa(p.removed), stem(e.Provider, e.Subject), e.IP, e.Session,
-		restOf(&e), subjectTag(e.Subject))
-	return err
+	return p.s.recordAt(ctx, trailTag, &e, p.removed)
 }
 
 // names reports whether an event is about an identity, or about its subject under
@@ -92,13 +95,13 @@ func names(e *audit.Event, who latchkey.Identity) bool {
 }
 
 // step runs the script once, for one batch.
-func (p *purge) step(ctx context.Context, args ...string) (n int, more bool, f *fields, err error) {
+func (p *purge) step(ctx context.Context, tag string, among ...string) (n int, more bool, f *fields, err error) {
 	if err := p.s.open(ctx); err != nil {
 		return 0, false, nil, err
 	}
 	ctx, cancel := p.s.bound(ctx)
 	defer cancel()
-	f, err = p.s.change(ctx, p.s.one(), &p.s.scripts.purge, "", 3, nil, args...)
+	f, err = p.s.do(ctx, call{sc: &p.s.scripts.purge, tag: tag, told: 3, among: among})
 	if err != nil {
 		return 0, false, nil, err
 	}
@@ -113,20 +116,28 @@ func (p *purge) step(ctx context.Context, args ...string) (n int, more bool, f *
 func (p *purge) erase(ctx context.Context) error {
 	subject := subjectRef(p.Erase.Subject)
 	identity := p.s.identityRef(p.Erase)
-	for more := identity != ""; more; {
+	if identity == "" {
+		return nil
+	}
+	for more := true; more; {
 		var n int
 		var err error
-		if n, more, _, err = p.step(ctx, "erase", identity, p.batch, subject); err != nil {
+		if n, more, _, err = p.step(ctx, identity[:3], "erase", identity, p.batch, subject); err != nil {
 			return err
 		}
 		p.removed += n
+	}
+	if p.s.cfg.Mode == Cluster {
+		if err := p.s.disown(ctx, subject, identity); err != nil {
+			return err
+		}
 	}
 	batch, err := strconv.Atoi(p.batch)
 	if err != nil {
 		return err
 	}
-	for from, more := 0, subject != ""; more; from += batch {
-		if _, more, _, err = p.step(ctx, "name", subject[:3], strconv.Itoa(from), p.batch, p.Erase.Provider, p.Erase.Subject); err != nil {
+	for from, more := 0, true; more; from += batch {
+		if _, more, _, err = p.step(ctx, trailTag, "name", subject[:3], strconv.Itoa(from), p.batch, p.Erase.Provider, p.Erase.Subject); err != nil {
 			return err
 		}
 	}
@@ -136,18 +147,24 @@ func (p *purge) erase(ctx context.Context) error {
 // old removes the sessions that have ended before the bound, and the events that are
 // older. A bound in the future spares what is live.
 func (p *purge) old(ctx context.Context) error {
-	created, id := "", ""
-	for more := true; more; {
-		n, again, f, err := p.step(ctx, "old", decimal(p.bound), p.batch, created, id)
-		if err != nil {
-			return err
+	list := []string{""}
+	if p.s.cfg.Mode == Cluster {
+		list = allTags()
+	}
+	for _, tag := range list {
+		created, id := "", ""
+		for more := true; more; {
+			n, again, f, err := p.step(ctx, tag, "old", decimal(p.bound), p.batch, created, id)
+			if err != nil {
+				return err
+			}
+			p.removed += n
+			more, created, id = again, f.text(4), f.text(5)
 		}
-		p.removed += n
-		more, created, id = again, f.text(4), f.text(5)
 	}
 	from := ""
 	for more := true; more; {
-		n, again, f, err := p.step(ctx, "events", decimal(p.bound), p.batch, from)
+		n, again, f, err := p.step(ctx, trailTag, "events", decimal(p.bound), p.batch, from)
 		if err != nil {
 			return err
 		}

@@ -13,33 +13,49 @@ import (
 
 // Get implements latchkey.Store by one MGET of the generation and the row. Only for
 // an ID that has no row a second command tells whether something else is there.
-func (s *Store) Get(ctx context.Context, id latchkey.ID) (rec *latchkey.Record, err error) {
+func (s *Store) Get(ctx context.Context, id latchkey.ID) (*latchkey.Record, error) {
 	if err := s.open(ctx); err != nil {
 		return nil, err
 	}
+	tag := tagText(id.Placement())
+	for try := 0; ; try++ {
+		v := s.view.Load()
+		rec, err := s.get(ctx, v.at(tag), id, tag)
+		if err == nil {
+			return rec, nil
+		}
+		if !moved(err) || try == maxMoves {
+			return nil, unavailable(err)
+		}
+		if err := s.awaitView(ctx, v); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (s *Store) get(ctx context.Context, n *node, id latchkey.ID, tag string) (rec *latchkey.Record, err error) {
 	defer caught(&err)
-	n := s.one()
 	if err := n.usable(); err != nil {
 		return nil, err
 	}
 	key := s.rowKey(id)
-	list, err := n.read(ctx, func(b rueidis.Builder) rueidis.Completed { return b.Mget().Key(s.generationKey(), key).Build() }).ToArray()
+	list, err := n.read(ctx, func(b rueidis.Builder) rueidis.Completed { return b.Mget().Key(s.generationKey(tag), key).Build() }).ToArray()
 	if err != nil {
-		return nil, unavailable(err)
+		return nil, err
 	}
 	if len(list) != 2 {
-		return nil, unavailable(errAnswer)
+		return nil, errAnswer
 	}
 	generation, err := generationOf(&list[0])
 	if err != nil {
-		return nil, unavailable(err)
+		return nil, err
 	}
 	if list[1].IsNil() {
 		return nil, s.absent(ctx, n, key)
 	}
 	row, err := list[1].AsBytes()
 	if err != nil {
-		return nil, unavailable(err)
+		return nil, err
 	}
 	rec = &latchkey.Record{ID: id}
 	if err := s.show(ctx, rec, row, generation); err != nil {
@@ -57,10 +73,10 @@ func (s *Store) absent(ctx context.Context, n *node, key string) error {
 	there, err := n.read(ctx, func(b rueidis.Builder) rueidis.Completed { return b.Exists().Key(key).Build() }).AsInt64()
 	switch {
 	case err != nil:
-		return unavailable(err)
+		return err
 	case there != 0:
 		// Or a session that was made since, of whom nobody can have known before.
-		return unavailable(errForeign)
+		return errForeign
 	}
 	if err := n.usable(); err != nil {
 		return err
@@ -68,7 +84,16 @@ func (s *Store) absent(ctx context.Context, n *node, key string) error {
 	return noSuchSession()
 }
 
-func (s *Store) generationKey() string { return s.cfg.Prefix + "gen:" + s.name }
+// common is what keys begin with that belong to no session: in a cluster there is one
+// of them for each tag.
+func (s *Store) common(tag string) string {
+	if s.cfg.Mode == Cluster {
+		return s.cfg.Prefix + "{" + tag + "}"
+	}
+	return s.cfg.Prefix
+}
+
+func (s *Store) generationKey(tag string) string { return s.common(tag) + "gen:" + s.name }
 
 func generationOf(m *rueidis.RedisMessage) (uint64, error) {
 	if m.IsNil() {
@@ -93,7 +118,7 @@ func (s *Store) show(ctx context.Context, rec *latchkey.Record, row []byte, gene
 	if rec.Generation >= generation || !rec.RevokedAt.IsZero() {
 		return nil
 	}
-	how, err := s.raised(ctx, rec.Generation)
+	how, err := s.raised(ctx, tagText(rec.ID.Placement()), rec.Generation)
 	if err != nil {
 		return err
 	}
@@ -108,21 +133,15 @@ type ended struct {
 }
 
 // raised tells how a generation was ended. It is read once.
-func (s *Store) raised(ctx context.Context, generation uint64) (how ended, err error) {
+func (s *Store) raised(ctx context.Context, tag string, generation uint64) (how ended, err error) {
 	if known, ok := s.raises.Load(generation); ok {
 		return known.(ended), nil
 	}
-	defer caught(&err)
-	n := s.one()
-	b, err := n.read(ctx, func(b rueidis.Builder) rueidis.Completed {
-		return b.Hget().Key(s.cfg.Prefix + "raise").Field(strconv.FormatUint(generation, 10)).Build()
-	}).AsBytes()
-	if rueidis.IsRedisNil(err) {
-		return how, unavailable(errForeign)
-	}
+	f, err := s.do(ctx, call{sc: &s.scripts.raised, tag: tag, weak: true, among: args{strconv.FormatUint(generation, 10)}})
 	if err != nil {
-		return how, unavailable(err)
+		return how, err
 	}
+	b := []byte(f.text(1))
 	ok := len(b) >= 8
 	if ok {
 		how.at = timeOf(int64(binary.BigEndian.Uint64(b)))
@@ -138,7 +157,15 @@ func (s *Store) raised(ctx context.Context, generation uint64) (how ended, err e
 // scanBound is how many rows of everybody one script looks at.
 const scanBound = 2000
 
-var states = map[latchkey.StateFilter]string{latchkey.OnlyLive: "live", latchkey.OnlyEnded: "ended", latchkey.AnyState: "any"}
+func stateName(f latchkey.StateFilter) string {
+	switch f {
+	case latchkey.OnlyLive:
+		return "live"
+	case latchkey.OnlyEnded:
+		return "ended"
+	}
+	return "any"
+}
 
 // List implements latchkey.Store. A page of an identity or a subject is one trip. So
 // is one of everybody, unless thousands of sessions in other states lie between.
@@ -150,29 +177,29 @@ func (s *Store) List(ctx context.Context, q latchkey.ListQuery) (latchkey.ListPa
 	}
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
-	kind, whose := "all", ""
+	if s.cfg.Mode == Cluster && (q.Subject == "" || q.AnyProvider) {
+		return s.listAcross(ctx, &q)
+	}
+	kind, whose, tag := "all", "", ""
 	switch {
 	case q.Subject != "" && q.AnyProvider:
 		kind, whose = "subject", subjectRef(q.Subject)
 	case q.Subject != "":
 		kind, whose = "who", s.identityRef(latchkey.Identity{Provider: q.Provider, Subject: q.Subject})
+		tag = whose[:3]
 	}
-	state, ok := states[q.State]
-	if !ok {
-		state = "any"
-	}
+	state := stateName(q.State)
 	size := q.PageSize()
 	created, id := "", ""
 	if !q.After.IsZero() {
 		created, id = decimal(microOf(q.After.CreatedAt)), q.After.ID.String()
 	}
 	for {
-		answer, err := s.one().runConfirmed(ctx, &s.scripts.list, 0, "", "", nil,
-			state, strconv.Itoa(size+1-len(page.Records)), created, id, kind, whose, strconv.Itoa(scanBound))
+		f, err := s.do(ctx, call{sc: &s.scripts.list, tag: tag, weak: true, among: args{
+			state, strconv.Itoa(size + 1 - len(page.Records)), created, id, kind, whose, strconv.Itoa(scanBound), ""}})
 		if err != nil {
 			return latchkey.ListPage{}, err
 		}
-		f := &fields{list: answer}
 		if err := s.addRecords(ctx, f, &page); err != nil {
 			return latchkey.ListPage{}, err
 		}
@@ -180,12 +207,17 @@ func (s *Store) List(ctx context.Context, q latchkey.ListQuery) (latchkey.ListPa
 			break
 		}
 	}
+	cutPage(&page, size)
+	return page, nil
+}
+
+// cutPage takes off what is read beyond a page to know that there is more.
+func cutPage(page *latchkey.ListPage, size int) {
 	if len(page.Records) > size {
 		page.Records = page.Records[:size]
 		last := page.Records[size-1]
 		page.Next = latchkey.Cursor{CreatedAt: last.CreatedAt, ID: last.ID}
 	}
-	return page, nil
 }
 
 // addRecords reads the rows of an answer of the list script.
@@ -218,8 +250,11 @@ func (s *Store) Count(ctx context.Context) (latchkey.Counts, error) {
 	if err := s.open(ctx); err != nil {
 		return counts, err
 	}
+	if s.cfg.Mode == Cluster {
+		return s.countAcross(ctx)
+	}
 	seen := make(map[string]struct{})
-	err := s.tally(ctx, "", "", func(live, anonymous, ended int64, identities string) {
+	err := s.tally(ctx, "", "", "", func(live, anonymous, ended int64, identities string) {
 		counts.Live += int(live)
 		counts.Anonymous += int(anonymous)
 		counts.Ended += int(ended)
@@ -235,16 +270,15 @@ func (s *Store) Count(ctx context.Context) (latchkey.Counts, error) {
 }
 
 // tally walks over all rows, judging them by a generation and a time, or the present ones.
-func (s *Store) tally(ctx context.Context, generation, micros string, add func(live, anonymous, ended int64, identities string)) error {
+func (s *Store) tally(ctx context.Context, tag, generation, micros string, add func(live, anonymous, ended int64, identities string)) error {
 	created, id := "", ""
 	for {
 		step, cancel := s.bound(ctx)
-		answer, err := s.one().runConfirmed(step, &s.scripts.tally, 0, "", "", nil, strconv.Itoa(tallied), created, id, generation, micros)
+		f, err := s.do(step, call{sc: &s.scripts.tally, tag: tag, weak: true, among: args{strconv.Itoa(tallied), created, id, generation, micros}})
 		cancel()
 		if err != nil {
 			return err
 		}
-		f := &fields{list: answer}
 		more := f.flag(1)
 		created, id = f.text(2), f.text(3)
 		live, anonymous, ended, identities := f.int(4), f.int(5), f.int(6), f.text(7)

@@ -21,6 +21,9 @@ func (s *Store) Revoke(ctx context.Context, r latchkey.Revocation) (latchkey.Rev
 	}
 	bounded, cancel := s.bound(ctx)
 	defer cancel()
+	if s.cfg.Mode == Cluster && (r.All || r.SID != "" || r.AnyProvider) {
+		return s.revokeAcross(ctx, &r)
+	}
 	kind, whom, except, mark, tag := s.selected(&r)
 	var keys []string
 	if kind == "id" {
@@ -31,9 +34,9 @@ func (s *Store) Revoke(ctx context.Context, r latchkey.Revocation) (latchkey.Rev
 	if kind != "id" || e.Subject != "" {
 		names = stem(e.Provider, e.Subject)
 	}
-	f, err := s.change(bounded, s.one(), &s.scripts.revoke, tag, 3, keys,
+	f, err := s.do(bounded, call{sc: &s.scripts.revoke, tag: tag, told: 3, keys: keys, among: args{
 		kind, whom, except, packEnd(r.By, r.Reason), mark,
-		strconv.Itoa(e.Count), names, e.IP, e.Session, restOf(e), subjectTag(e.Subject))
+		strconv.Itoa(e.Count), names, e.IP, e.Session, restOf(e), subjectTag(e.Subject), "", ""}})
 	if err != nil {
 		return result, err
 	}
@@ -86,16 +89,17 @@ func (s *Store) countEnded(ctx context.Context, f *fields) (int, error) {
 		return 0, unavailable(errAnswer)
 	}
 	total := int64(0)
-	err := s.tally(ctx, generation, at, func(live, _, _ int64, _ string) { total += live })
+	err := s.tally(ctx, "", generation, at, func(live, _, _ int64, _ string) { total += live })
 	if err != nil {
 		return 0, err
 	}
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
-	if _, err := s.one().run(ctx, &s.scripts.record, "", "", nil, "count", seq, decimal(total)); err != nil {
+	f, err = s.do(ctx, call{sc: &s.scripts.record, among: args{"count", seq, decimal(total)}})
+	if err != nil {
 		return 0, err
 	}
-	return int(total), nil
+	return int(total), f.ok()
 }
 
 // checkSelectors refuses a revocation that selects nothing or in two ways.

@@ -38,6 +38,12 @@ var (
 	luaTally string
 	//go:embed lua/changed.lua
 	luaChanged string
+	//go:embed lua/raised.lua
+	luaRaised string
+	//go:embed lua/announce.lua
+	luaAnnounce string
+	//go:embed lua/drain.lua
+	luaDrain string
 	//go:embed lua/spend.lua
 	luaSpend string
 	//go:embed lua/init.lua
@@ -55,7 +61,7 @@ type script struct {
 
 // scripts are those of one store: its prefix and name are part of their texts.
 type scripts struct {
-	create, patch, touch, revoke, list, purge, record, trail, tally, changed, spend script
+	create, patch, touch, revoke, list, purge, record, trail, tally, changed, raised, announce, drain, spend script
 }
 
 func newScripts(cfg *Config, name string) *scripts {
@@ -69,6 +75,7 @@ func newScripts(cfg *Config, name string) *scripts {
 		{&s.create, write + luaCreate}, {&s.patch, write + luaPatch}, {&s.touch, read + luaTouch}, {&s.revoke, write + luaRevoke},
 		{&s.list, read + luaList}, {&s.purge, write + luaPurge}, {&s.record, write + luaRecord}, {&s.trail, read + luaTrail},
 		{&s.tally, read + luaTally}, {&s.changed, read + luaChanged}, {&s.spend, read + luaSpend},
+		{&s.raised, read + luaRaised}, {&s.announce, write + luaAnnounce}, {&s.drain, write + luaDrain},
 	} {
 		one.s.text = bare(one.text)
 	}

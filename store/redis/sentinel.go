@@ -96,6 +96,9 @@ func (s *Store) watch() {
 
 // lookAgain asks where the primary is, and goes there.
 func (s *Store) lookAgain(ctx context.Context) error {
+	if s.cfg.Mode == Cluster {
+		return s.lookAtCluster(ctx)
+	}
 	addr, err := s.askSentinels(ctx)
 	if err != nil || addr == s.one().addr {
 		return err
@@ -106,7 +109,7 @@ func (s *Store) lookAgain(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.replace(&view{nodes: []*node{n}})
+	s.replace(&view{nodes: []*node{n}, gone: make(chan struct{})})
 	return nil
 }
 
@@ -121,10 +124,13 @@ func (s *Store) replace(next *view) {
 	}
 	s.setOffset()
 	for _, n := range last.nodes {
-		if !next.has(n) {
+		if next.has(n) {
+			n.line.dismiss(errMoved)
+		} else {
 			n.shut()
 		}
 	}
+	close(last.gone)
 }
 
 func (v *view) has(n *node) bool {

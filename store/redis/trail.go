@@ -17,6 +17,11 @@ func (s *Store) Audit(ctx context.Context, q audit.Query) (audit.Page, error) {
 	}
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
+	if s.cfg.Mode == Cluster {
+		if err := s.drain(ctx, allTags()); err != nil {
+			return audit.Page{}, err
+		}
+	}
 	up, name := "0", ""
 	if q.Ascending {
 		up = "1"
@@ -33,17 +38,16 @@ func (s *Store) Audit(ctx context.Context, q audit.Query) (audit.Page, error) {
 	const exact = 1 << 53 // of Lua's numbers; no position is beyond
 	after, size := min(q.After, exact), q.PageSize()
 	for more := true; more; {
-		answer, err := s.one().runConfirmed(ctx, &s.scripts.trail, 0, "", "", nil, name, up, strconv.FormatUint(after, 10), strconv.Itoa(size+1))
+		f, err := s.do(ctx, call{sc: &s.scripts.trail, tag: trailTag, weak: true, among: args{name, up, strconv.FormatUint(after, 10), strconv.Itoa(size + 1)}})
 		if err != nil {
 			return audit.Page{}, err
 		}
-		f := &fields{list: answer}
 		looked := f.int(1)
 		more = f.flag(2)
-		if f.text(0) != "ok" || f.bad || len(answer)%2 != 1 || more && looked <= 0 {
+		if f.text(0) != "ok" || f.bad || len(f.list)%2 != 1 || more && looked <= 0 {
 			return audit.Page{}, unavailable(errAnswer)
 		}
-		for rest := answer[3:]; len(rest) > 0; rest = rest[2:] {
+		for rest := f.list[3:]; len(rest) > 0; rest = rest[2:] {
 			var e audit.Event
 			if e.Seq, err = strconv.ParseUint(rest[0], 10, 64); err != nil {
 				return audit.Page{}, unavailable(errAnswer)

@@ -39,12 +39,19 @@ func subjectTag(subject string) string {
 // Create implements latchkey.Store. All is decided before anything is changed, so
 // that a sign-in which is refused ends nothing.
 func (s *Store) Create(ctx context.Context, c latchkey.Create) (latchkey.Created, error) {
-	var created latchkey.Created
 	if err := s.open(ctx); err != nil {
-		return created, err
+		return latchkey.Created{}, err
 	}
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
+	if s.cfg.Mode == Cluster {
+		return s.createAcross(ctx, &c)
+	}
+	return s.create(ctx, &c)
+}
+
+func (s *Store) create(ctx context.Context, c *latchkey.Create) (latchkey.Created, error) {
+	var created latchkey.Created
 	r, e := &c.Record, &c.Event
 	identity, subject, sid := s.identityRef(r.Identity()), subjectRef(r.Subject), sidRef(r.Provider, r.SID)
 	replaces, expected := "", ""
@@ -58,12 +65,12 @@ func (s *Store) Create(ctx context.Context, c latchkey.Create) (latchkey.Created
 	if c.Limit > 0 && r.Subject != "" {
 		limit = c.Limit
 	}
-	f, err := s.change(ctx, s.one(), &s.scripts.create, tagText(r.ID.Placement()), 3, []string{s.rowKey(r.ID)},
+	f, err := s.do(ctx, call{sc: &s.scripts.create, tag: tagText(r.ID.Placement()), told: 3, keys: []string{s.rowKey(r.ID)}, among: args{
 		r.ID.String(), packRow(r, identity, subject, sid), decimal(microOf(r.CreatedAt)), decimal(microOf(r.ExpiresAt)),
 		identity, subject, sid, decimal(microOf(c.Began)), strconv.Itoa(limit), strconv.Itoa(int(c.Policy)),
 		replaces, expected, packEnd(e.Actor, reasonReplaced), packEnd(e.Actor, reasonLimit),
 		microText(e.Time), strconv.Itoa(e.Count), stem(e.Provider, e.Subject), e.IP, e.Session, restOf(e), subjectTag(e.Subject),
-		eventRest(audit.Revoke, e.Actor, audit.Done, reasonReplaced), eventRest(audit.Evict, e.Actor, audit.Done, reasonLimit))
+		eventRest(audit.Revoke, e.Actor, audit.Done, reasonReplaced), eventRest(audit.Evict, e.Actor, audit.Done, reasonLimit)}})
 	if err != nil {
 		return created, err
 	}
@@ -76,17 +83,29 @@ func (s *Store) Create(ctx context.Context, c latchkey.Create) (latchkey.Created
 		}
 		return created, f.err()
 	case "exists":
-		err = latchkey.NewError(latchkey.CodeConflict, "a session with this ID exists already", nil)
+		err = errExists()
 	case "changed":
-		err = latchkey.NewError(latchkey.CodeConflict, "the session to replace was changed meanwhile", nil)
+		err = errReplaced()
 	case "denied":
-		err = latchkey.NewError(latchkey.CodeDenied, "signed out everywhere since the sign-in began; sign in again", nil)
+		err = errOvertaken()
 	case "limit":
 		err = latchkey.NewError(latchkey.CodeLimitReached, "as many sessions as allowed are live; end one first", nil)
 	default:
 		err = unavailable(errAnswer)
 	}
 	return created, err
+}
+
+func errExists() error {
+	return latchkey.NewError(latchkey.CodeConflict, "a session with this ID exists already", nil)
+}
+
+func errReplaced() error {
+	return latchkey.NewError(latchkey.CodeConflict, "the session to replace was changed meanwhile", nil)
+}
+
+func errOvertaken() error {
+	return latchkey.NewError(latchkey.CodeDenied, "signed out everywhere since the sign-in began; sign in again", nil)
 }
 
 // Patch implements latchkey.Store.
@@ -97,14 +116,22 @@ func (s *Store) Patch(ctx context.Context, p latchkey.Patch) error {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
 	r := &p.Record
-	args := []string{r.ID.String(), version8(r.Version), decimal(microOf(r.LastSeenAt)), decimal(idleOf(r)), decimal(microOf(r.ExpiresAt)),
+	among := args{r.ID.String(), version8(r.Version), decimal(microOf(r.LastSeenAt)), decimal(idleOf(r)), decimal(microOf(r.ExpiresAt)),
 		sidRef(r.Provider, r.SID), string(packed(r))}
 	if e := p.Event; e != nil {
-		args = append(args, "1", microText(e.Time), strconv.Itoa(e.Count), stem(e.Provider, e.Subject), e.IP, e.Session, restOf(e), subjectTag(e.Subject))
+		among = append(among, "1", microText(e.Time), strconv.Itoa(e.Count), stem(e.Provider, e.Subject), e.IP, e.Session, restOf(e), subjectTag(e.Subject))
 	} else {
-		args = append(args, "", "", "", "", "", "", "", "")
+		among = append(among, "", "", "", "", "", "", "", "")
 	}
-	f, err := s.change(ctx, s.one(), &s.scripts.patch, tagText(r.ID.Placement()), 1, []string{s.rowKey(r.ID)}, append(args, subjectRef(r.Subject))...)
+	c := call{sc: &s.scripts.patch, tag: tagText(r.ID.Placement()), told: 1, keys: []string{s.rowKey(r.ID)}, among: append(among, subjectRef(r.Subject), "")}
+	f, err := s.do(ctx, c)
+	if err == nil && f.text(0) == "announce" {
+		if err := s.announce(ctx, r, 0); err != nil {
+			return err
+		}
+		c.among[len(c.among)-1] = "1"
+		f, err = s.do(ctx, c)
+	}
 	if err != nil {
 		return err
 	}
@@ -133,20 +160,28 @@ func (s *Store) Touch(ctx context.Context, touches []latchkey.Touch) error {
 	}
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
+	if s.cfg.Mode == Cluster {
+		return s.touchAcross(ctx, touches)
+	}
 	for len(touches) > 0 {
 		part := touches[:min(len(touches), touchesPerScript)]
 		touches = touches[len(part):]
-		keys, args := make([]string, len(part)), make([]string, len(part))
-		for i, t := range part {
-			keys[i], args[i] = s.rowKey(t.ID), decimal(microOf(t.At))
-		}
-		answer, err := s.one().runConfirmed(ctx, &s.scripts.touch, 0, "", "", keys, args...)
-		if err != nil {
+		if err := s.touch(ctx, "", part); err != nil {
 			return err
-		}
-		if answer[0] != "ok" {
-			return unavailable(errAnswer)
 		}
 	}
 	return nil
+}
+
+// touch writes touches of sessions with one tag, or with any where there is one primary.
+func (s *Store) touch(ctx context.Context, tag string, touches []latchkey.Touch) error {
+	keys, at := make([]string, len(touches)), make(args, len(touches))
+	for i, t := range touches {
+		keys[i], at[i] = s.rowKey(t.ID), decimal(microOf(t.At))
+	}
+	f, err := s.do(ctx, call{sc: &s.scripts.touch, tag: tag, keys: keys, weak: true, among: at})
+	if err != nil {
+		return err
+	}
+	return f.ok()
 }

@@ -1,5 +1,6 @@
 -- ARGV 4 the state: live, ended or any, 5 how many, behind 6 created and 7 ID, 8
--- kind: all, who or subject, 9 whose, 10 how many rows of everybody to look at.
+-- kind: all, who or subject, 9 whose, 10 how many rows of everybody to look at, 11
+-- whether their creation is wanted instead of the rows.
 local want, most, kind, whose, budget = ARGV[4], tonumber(ARGV[5]), ARGV[8], ARGV[9], tonumber(ARGV[10])
 local lists, found, scanned, scannedID = {}, {}, '', ''
 
@@ -44,6 +45,6 @@ end
 local answer = { 'ok', num(gen), scanned, scannedID }
 for i = 1, math.min(#found, most) do
   answer[#answer + 1] = found[i][2]
-  answer[#answer + 1] = call('GET', rowkey(found[i][2]))
+  answer[#answer + 1] = ARGV[11] == '1' and num(found[i][1]) or call('GET', rowkey(found[i][2]))
 end
 return answer

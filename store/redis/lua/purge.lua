@@ -63,6 +63,12 @@ if ARGV[4] == 'erase' then -- 5 whose, 6 at most, 7 the subject
   return answer(#told, false)
 end
 
+if ARGV[4] == 'one' then -- 5 a session that was made in vain
+  local r = head(rowkey(ARGV[5]))
+  if r then wipe(ARGV[5], r) end
+  return answer(#told, false)
+end
+
 if ARGV[4] == 'old' then -- 5 ended before, 6 at most, behind 7 created and 8 ID
   local bound, most = tonumber(ARGV[5]), tonumber(ARGV[6])
   local z, created, id = G .. 'all', ARGV[7], ARGV[8]

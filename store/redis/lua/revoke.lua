@@ -1,6 +1,8 @@
--- KEYS what is declared for a cluster. ARGV 4 the kind: id, who, subject, sid or all,
--- 5 whom: an ID or a reference, 6 the exception or, with id, the owner, 7 how rows end,
--- 8 the mark to leave, event: 9 count, 10 stem, 11 ip, 12 session, 13 rest, 14 tag.
+-- KEYS the row, or what is declared for a cluster. ARGV 4 the kind: id, ids, who,
+-- subject, sid or all, 5 whom: an ID or a reference, 6 the exception or, with id, the
+-- owner, 7 how rows end, 8 the mark to leave, event: 9 count, 10 stem, 11 ip, 12
+-- session, 13 rest, 14 tag; 15 with id the version expected of a live row, with ids
+-- those, with all the generation to raise to; 16 whether no event is to be recorded.
 local kind, whom, except, tail = ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local count, names, ending = 0, {}, {}
 
@@ -46,6 +48,7 @@ local function mark() call('SET', G .. 'm:' .. ARGV[8], num(now), 'PX', 901000) 
 if kind == 'id' then
   local r = head(KEYS[1])
   if not r or except ~= '' and r.who ~= except then return { 'gone' } end
+  if ARGV[15] ~= '' and r.ver ~= ARGV[15] and live(r) then return { 'changed' } end
   if revoke(whom, r) then
     finishAll()
     if ARGV[10] == '' then
@@ -58,6 +61,8 @@ if kind == 'id' then
 end
 
 if kind == 'all' then
+  local target = tonumber(ARGV[15]) or gen + 1
+  if gen >= target then return { 'ok', '0', '', '0', '0', num(now), num(gen) } end
   local total = call('ZCARD', G .. 'all')
   if total > 10000 then
     count = -1 -- counted afterwards: nothing of it changes any more
@@ -69,8 +74,9 @@ if kind == 'all' then
   end
   publish(true)
   call('HSET', G .. 'raise', num(gen), pack('>i8', now) .. tail)
-  call('SET', G .. 'gen:' .. S, num(gen + 1))
-  local seq = record(now, math.max(count, 0), ARGV[10], ARGV[11], ARGV[12], ARGV[13], ARGV[14])
+  call('SET', G .. 'gen:' .. S, num(target))
+  local seq = 0
+  if ARGV[16] ~= '1' then seq = record(now, math.max(count, 0), ARGV[10], ARGV[11], ARGV[12], ARGV[13], ARGV[14]) end
   return { 'ok', num(count), '', '1', num(seq), num(now), num(gen) }
 end
 
@@ -82,6 +88,12 @@ elseif kind == 'subject' then
     identity(who)
     if call('EXISTS', idx('i', who), idx('x', who), idx('e', who)) == 0 then call('SREM', u, who) end
   end
+elseif kind == 'ids' then
+  for i = 1, #ARGV[15], 36 do
+    local id = sub(ARGV[15], i, i + 35)
+    local r = head(rowkey(id))
+    if r and r.sid == whom then revoke(id, r) end
+  end
 else
   local d = idx('d', whom)
   for _, id in ipairs(call('ZRANGE', d, 0, -1)) do
@@ -92,5 +104,5 @@ end
 mark()
 finishAll()
 if kind == 'sid' and not CL then call('DEL', idx('d', whom)) end
-record(now, count, ARGV[10], ARGV[11], ARGV[12], ARGV[13], ARGV[14])
+if ARGV[16] ~= '1' then record(now, count, ARGV[10], ARGV[11], ARGV[12], ARGV[13], ARGV[14]) end
 return { 'ok', num(count), table.concat(names), #told > 0 and '1' or '0' }

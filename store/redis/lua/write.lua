@@ -36,21 +36,29 @@ local function event(time, count, private, session, rest)
   return pack('>Bi8i8I4', 1, time, count, #private) .. private .. pack('>I4', #session) .. session .. rest
 end
 
--- The trail is lists of 64 events. Every change adds to it in the same step.
-local function record(time, count, stem, ip, session, rest, stag)
-  local e = event(time, count, stem .. ip, session, rest)
-  if CL then
-    call('RPUSH', G .. 'out', stag .. string.rep(' ', 3 - #stag) .. e)
-    return 0
-  end
+-- The trail is lists of 64 events.
+local function append(e, stag)
   local seq = call('INCR', G .. 'seq')
   local chunk = G .. 'a:' .. num(math.floor((seq - 1) / 64))
   local n = call('RPUSH', chunk, e)
   while n < (seq - 1) % 64 + 1 do n = call('LPUSH', chunk, '') end
   call('PEXPIRE', chunk, R)
-  if session ~= '' then bucket(G .. 'as:' .. (#session == 36 and sub(session, 16, 18) or 'other'), seq) end
+  local at = 22 + unpack('>I4', e, 18)
+  local size = unpack('>I4', e, at)
+  if size == 36 then bucket(G .. 'as:' .. sub(e, at + 19, at + 21), seq) elseif size > 0 then bucket(G .. 'as:other', seq) end
   if stag ~= '' and stag ~= '   ' then bucket(G .. 'au:' .. stag, seq) end
   return seq
+end
+
+-- Every change adds to the trail in the same step; in a cluster to what is on its way
+-- there.
+local function record(time, count, stem, ip, session, rest, stag)
+  local e = event(time, count, stem .. ip, session, rest)
+  if not CL then return append(e, stag) end
+  local t = call('TIME') -- by which the trail is put in order; the event may have another time
+  call('RPUSH', G .. 'out', stag .. string.rep(' ', 3 - #stag) .. pack('>i8', t[1] * 1000000 + t[2]) .. e)
+  call('PEXPIRE', G .. 'out', R)
+  return 0
 end
 
 -- Stateless sessions that are no longer as they were made.
