@@ -40,9 +40,10 @@ func (p *Provider) parse(ctx context.Context, raw string, k kind) (claimSet, err
 		Algorithm string `json:"alg"`
 		Type      any    `json:"typ"`
 		KeyID     string `json:"kid"`
+		Critical  any    `json:"crit"`
 	}
 	decoded, err := base64.RawURLEncoding.Strict().DecodeString(parts[0])
-	if err != nil || json.Unmarshal(decoded, &header) != nil {
+	if err != nil || json.Unmarshal(decoded, &header) != nil || header.Critical != nil { // no extension is known
 		return nil, refuse(Malformed)
 	}
 	// The header's own word decides nothing but which published key to try: jwk, jku and
