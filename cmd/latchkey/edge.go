@@ -23,14 +23,18 @@ func (s *settings) policy(public *url.URL) (*edge.Policy, error) {
 
 // checkPolicyOfEdge returns what is wrong with rules and protected hosts.
 func (s *settings) checkPolicyOfEdge() []string {
-	public := s.publicOr("")
-	if public == nil {
-		public = &url.URL{Scheme: "https", Host: "localhost"} // --listen is wrong, and that is said
-	}
-	if _, err := s.policy(public); err != nil {
+	if _, err := s.policy(s.publicOrAny()); err != nil {
 		return s.rules.ruleProblems(err)
 	}
 	return nil
+}
+
+// publicOrAny is the public URL as far as it is known before a port is open.
+func (s *settings) publicOrAny() *url.URL {
+	if u := s.publicOr(""); u != nil {
+		return u
+	}
+	return &url.URL{Scheme: "https", Host: "localhost"} // --listen is wrong, and that is said
 }
 
 // edgeWarnings is what an operator should know of the edge's settings.

@@ -81,6 +81,7 @@ func (p *program) root() *cobra.Command {
 		p.group("session", "Issue, show, list and end sessions", p.sessionCommands),
 		p.group("key", "Make, rotate, list and retire the keys that authenticate tokens", p.keyCommands),
 		p.auditCommand(),
+		p.explainCommand(),
 		p.policyCommand(),
 		p.doctorCommand(),
 		p.migrateCommand(),

@@ -155,13 +155,13 @@ func NewPolicy(cfg PolicyConfig) (*Policy, error) {
 	if cfg.PerHost && cfg.Prefix == "" {
 		p.add("Prefix", "is required with PerHost")
 	}
-	for _, text := range cfg.ProtectedHosts {
+	for i, text := range cfg.ProtectedHosts {
 		scheme, host, schemed := strings.Cut(text, "://")
 		if !schemed {
 			scheme, host = "https", text
 		}
 		if !validHost(host) || scheme != "http" && scheme != "https" {
-			p.add("ProtectedHosts", "%.80q is not a host in lower case such as app.example.com or app.example.com:8443", text)
+			p.add("ProtectedHosts", "entry %d is not a host in lower case such as app.example.com or app.example.com:8443", i+1) // a URL may hold a password
 			continue
 		}
 		host = plainHost(scheme, host)

@@ -258,12 +258,12 @@ func TestConfigurationProblems(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{`Rules[0].hosts: "*"`, `"admin" is not a path`, `"/a/../b"`, `"/a*"`, `"/a/*/b"`, `"/a%20b"`, `"//"`, `"//*"`, `"/a//*"`, `"/a;b"`, `"get"`,
-		`"*.*.example.com"`, `"EXAMPLE.com"`, `"nobody" is none of`, `"a,b"`, `Rules[1].fresh`, `Rules[2].require`, "PublicURL", "Prefix", `"App.example.com"`, `"a/b"`, `"ftp://x.example.com"`, `"x.example.com."`} {
+		`"*.*.example.com"`, `"EXAMPLE.com"`, `"nobody" is none of`, `"a,b"`, `Rules[1].fresh`, `Rules[2].require`, "PublicURL", "Prefix", "entry 2", "entry 3", "entry 4", "entry 5"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("not told: %s", want)
 		}
 	}
-	for _, good := range []string{`"/x/"`, `"/"`, `"/*"`, `"/ü/*"`, `"*.example.com"`, `"example.com:80"`, `"ok.example.com"`} {
+	for _, good := range []string{`"/x/"`, `"/"`, `"/*"`, `"/ü/*"`, `"*.example.com"`, `"example.com:80"`} {
 		if strings.Contains(err.Error(), good+" is not") {
 			t.Errorf("told of %s, which is good", good)
 		}
