@@ -19,7 +19,7 @@ const maxName = 255
 
 // submitName is the demo's sign-in: any name will do.
 func (l *Login) submitName(w http.ResponseWriter, r *http.Request, s latchkey.Session) {
-	in := form{Demo: true, Name: strings.TrimSpace(r.PostForm.Get("name")), Return: l.formTarget(r)}
+	in := form{Name: strings.TrimSpace(r.PostForm.Get("name")), Return: l.formTarget(r)}
 	if in.NameError = checkName(in.Name); in.NameError != "" {
 		in.Name = strings.ToValidUTF8(r.PostForm.Get("name"), "\uFFFD")
 		l.render(w, r, http.StatusUnprocessableEntity, in)

@@ -16,6 +16,7 @@ import (
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/keyring"
 	"github.com/latchkey-go/latchkey/server/login/oidc"
+	"github.com/latchkey-go/latchkey/server/login/password"
 	"github.com/latchkey-go/latchkey/server/page"
 	"github.com/latchkey-go/latchkey/transaction"
 )
@@ -42,6 +43,9 @@ type Config struct {
 	// Spender sees to it that a sign-in and a logout token are used once: the sessions'
 	// own store, which all nodes share.
 	Spender latchkey.Spender
+
+	// Users sign in by name and password; nil for none.
+	Users *password.File
 
 	// ReturnTo lists the other hosts that a sign-in may lead to, as transaction.Config's
 	// AllowedHosts.
@@ -84,14 +88,15 @@ type Login struct {
 	perHost   bool
 	insecure  bool
 	demo      bool
-	limits    *limiter
-	log       *slog.Logger
+	local
+	limits *limiter
+	log    *slog.Logger
 }
 
 // New checks cfg and reports all its problems at once.
 func New(cfg Config) (*Login, error) {
 	l := &Login{m: cfg.Manager, site: cfg.Site, providers: slices.Clone(cfg.Providers), spender: cfg.Spender, returnTo: slices.Clone(cfg.ReturnTo),
-		perHost: cfg.PerHost, insecure: cfg.DangerouslyInsecureCookie, demo: cfg.DangerouslyDemo, log: cfg.Logger}
+		perHost: cfg.PerHost, insecure: cfg.DangerouslyInsecureCookie, demo: cfg.DangerouslyDemo, local: local{cfg.Users, password.NewVerifier()}, log: cfg.Logger}
 	problems := cfg.problems()
 	if len(cfg.Providers) > 0 && cfg.Keys != nil && cfg.Spender != nil {
 		var err error
@@ -141,7 +146,7 @@ func (c *Config) problems() (list []latchkey.FieldError) {
 		switch {
 		case p == nil:
 			add(field, "is nil")
-		case p.ID() == DemoProvider || p.ID() == "local" || p.ID() == "api":
+		case p.ID() == DemoProvider || p.ID() == LocalProvider || p.ID() == "api":
 			add(field, "the id "+p.ID()+" is Latchkey's own")
 		case seen[p.ID()]:
 			add(field, "the id "+p.ID()+" is given twice")
@@ -149,7 +154,7 @@ func (c *Config) problems() (list []latchkey.FieldError) {
 			seen[p.ID()] = true
 		}
 	}
-	if c.DangerouslyDemo && len(c.Providers) > 0 {
+	if c.DangerouslyDemo && (len(c.Providers) > 0 || c.Users != nil) {
 		add("DangerouslyDemo", "lets anybody in under any name, so it stands alone")
 	}
 	return append(list, c.Limits.problems()...)
@@ -220,6 +225,7 @@ func (l *Login) LogoutTarget(r *http.Request, s latchkey.Session) string {
 type form struct {
 	Heading   string
 	Providers []*oidc.Provider
+	Password  bool // there are users with passwords
 	Demo      bool
 	Name      string
 	Return    string // rd as it was given and found good, or ""
@@ -261,7 +267,7 @@ const maxBody = 16 << 10
 // out first; a page that needs a fresh sign-in says so by prompt=login.
 func (l *Login) show(w http.ResponseWriter, r *http.Request, s latchkey.Session) {
 	query := r.URL.Query()
-	f := form{Return: l.target(query.Get("rd")), Ask: readAsk(query), Providers: l.providers, Demo: l.demo}
+	f := form{Return: l.target(query.Get("rd")), Ask: readAsk(query)}
 	if r.PathValue("provider") != "" {
 		p := l.provider(r)
 		if p == nil {
@@ -301,12 +307,14 @@ func (l *Login) formTarget(r *http.Request) string {
 
 // submit is POST /login: a sign-in without a provider.
 func (l *Login) submit(w http.ResponseWriter, r *http.Request, s latchkey.Session) {
-	if !l.demo {
+	switch {
+	case !l.demo && l.users == nil:
 		l.site.WriteError(w, r, page.ErrNoPage)
-		return
-	}
-	if l.readForm(w, r) {
+	case !l.readForm(w, r):
+	case l.demo:
 		l.submitName(w, r, s)
+	default:
+		l.submitPassword(w, r, s)
 	}
 }
 
@@ -335,6 +343,9 @@ func (l *Login) destination(target string) string {
 }
 
 func (l *Login) render(w http.ResponseWriter, r *http.Request, status int, f form) {
+	if r.PathValue("provider") == "" { // else the page is about that one
+		f.Providers, f.Password, f.Demo = l.providers, l.users != nil, l.demo
+	}
 	f.MaxBytes, f.Heading = maxName, "Sign in"
 	title := f.Heading
 	if f.NameError != "" || f.Failure != "" {

@@ -1,0 +1,67 @@
+package login
+
+import (
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/server/login/password"
+	"github.com/latchkey-go/latchkey/server/page"
+)
+
+// LocalProvider is the provider of sessions that are signed in to by password.
+const LocalProvider = "local"
+
+// submitPassword is the sign-in by name and password. A name that is not known takes as
+// long and gets the same answer as a wrong password.
+func (l *Login) submitPassword(w http.ResponseWriter, r *http.Request, s latchkey.Session) {
+	in := form{Name: strings.TrimSpace(r.PostForm.Get("username")), Return: l.formTarget(r), Ask: readAsk(r.PostForm)}
+	ctx := r.Context()
+	user, _, err := l.users.Lookup(in.Name)
+	if err != nil {
+		l.log.LogAttrs(ctx, slog.LevelError, "nobody can sign in by password", slog.String("why", err.Error()))
+		l.site.WriteError(w, r, latchkey.NewError(latchkey.CodeStoreUnavailable, "the users cannot be read", err))
+		return
+	}
+	good, err := l.passwords.Verify(ctx, user.Hash, r.PostForm.Get("password"))
+	switch {
+	case err != nil:
+		w.Header().Set("Retry-After", retryAfter)
+		l.site.WriteError(w, r, err)
+		return
+	case !good:
+		l.log.LogAttrs(ctx, slog.LevelWarn, "sign-in failed", slog.String("provider", LocalProvider), slog.String("code", string(latchkey.CodeDenied)), slog.String("why", "name or password"))
+		l.refusePassword(w, r, in, latchkey.NewError(latchkey.CodeDenied, "the name or the password is wrong", nil))
+		return
+	}
+	l.limits.take(signIns, r, -1) // whoever knows the password need not be slowed down
+	err = s.SignIn(ctx, latchkey.SignIn{Provider: LocalProvider, Subject: user.Name, Name: user.Display, Email: user.Email, Roles: user.Roles, Methods: []string{"pwd"}})
+	switch latchkey.CodeOf(err) {
+	case "":
+		page.Redirect(w, l.destination(in.Return))
+	case latchkey.CodeLimitReached:
+		l.refusePassword(w, r, in, err)
+	default:
+		l.site.WriteError(w, r, err)
+	}
+}
+
+// refusePassword shows the form again, with what is wrong. The password is not in it.
+func (l *Login) refusePassword(w http.ResponseWriter, r *http.Request, in form, err error) {
+	if !page.IsNavigation(r) {
+		l.site.WriteError(w, r, err)
+		return
+	}
+	in.Name = strings.ToValidUTF8(in.Name, "\uFFFD")
+	if in.Failure = "The name or the password is wrong."; latchkey.CodeOf(err) == latchkey.CodeLimitReached {
+		in.Failure = "You have as many sessions as you may have. End one of them first."
+	}
+	l.render(w, r, latchkey.CodeOf(err).Status(), in)
+}
+
+// users of a file, and what compares their passwords.
+type local struct {
+	users     *password.File
+	passwords *password.Verifier
+}
