@@ -34,6 +34,12 @@ func (s *settings) checkServe() []string {
 			problems = append(problems, "--metrics-listen: is the same address as --listen; leave it out to serve metrics there")
 		}
 	}
+	if s.extAuthzListen != "" {
+		problems = append(problems, s.checkListen("--ext-authz-listen", s.extAuthzListen)...)
+		if _, port, _ := net.SplitHostPort(s.extAuthzListen); port != "0" && (s.extAuthzListen == s.listen || s.extAuthzListen == s.metricsListen) {
+			problems = append(problems, "--ext-authz-listen: needs an address of its own")
+		}
+	}
 	problems = append(problems, s.checkStore()...)
 	problems = append(problems, s.checkDemo()...)
 	problems = append(problems, s.checkPublic()...)
@@ -44,6 +50,7 @@ func (s *settings) checkServe() []string {
 	problems = append(problems, s.checkTLS()...)
 	problems = append(problems, s.checkUpstream()...)
 	problems = append(problems, s.checkProviders()...)
+	problems = append(problems, s.checkUsers()...)
 	return append(problems, s.checkKeys(s.demo)...)
 }
 
@@ -76,7 +83,7 @@ func (s *settings) checkDemo() (problems []string) {
 	if !s.demo {
 		return nil
 	}
-	for _, l := range []struct{ flag, address string }{{"--listen", s.listen}, {"--metrics-listen", s.metricsListen}} {
+	for _, l := range []struct{ flag, address string }{{"--listen", s.listen}, {"--metrics-listen", s.metricsListen}, {"--ext-authz-listen", s.extAuthzListen}} {
 		if host, _, ok := splitListen(l.address); ok && !loopback(host) {
 			problems = append(problems, fmt.Sprintf("--demo: lets anybody sign in, so %s must be a loopback address; %s is not", l.flag, shown(l.address)))
 		}

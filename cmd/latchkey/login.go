@@ -5,6 +5,7 @@ import (
 	"github.com/latchkey-go/latchkey/server"
 	"github.com/latchkey-go/latchkey/server/login"
 	"github.com/latchkey-go/latchkey/server/login/oidc"
+	"github.com/latchkey-go/latchkey/server/login/password"
 )
 
 // signIn makes the sign-in pages with the ways that are configured.
@@ -16,6 +17,14 @@ func (d *daemon) signIn() (*login.Login, error) {
 	cfg := login.Config{Manager: d.manager, Site: d.site, Keys: d.ring, ReturnTo: policy.ReturnOrigins(), PerHost: d.s.prefix != "" && d.s.cookieDomain == "",
 		DangerouslyInsecureCookie: d.s.insecureCookie(), ClientIP: server.ClientIP(d.s.proxies), Clock: d.clock, Logger: d.log, DangerouslyDemo: d.s.demo}
 	cfg.Spender, _ = d.store.(latchkey.Spender) // where there is none, New says so
+	if d.s.users != "" {
+		if cfg.Users, err = password.Open(d.s.users); err != nil {
+			return nil, err
+		}
+	}
+	if cfg.Limits = (login.Limits{SignIns: d.s.loginLimit, Callbacks: d.s.loginLimit}); d.s.loginLimit == 0 {
+		cfg.Limits = login.Limits{DangerouslyNone: true}
+	}
 	for _, c := range d.s.complete(d.s.public) {
 		c.Clock = d.clock
 		p, err := oidc.New(c)

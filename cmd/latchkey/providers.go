@@ -179,8 +179,9 @@ func setMember(into any, n *yaml.Node) (err error) {
 		}
 		return n.Decode(into)
 	case *time.Duration:
-		*into, err = parseDuration(n.Value)
-		return err
+		if *into, err = parseDuration(n.Value); err != nil {
+			return errors.New("is not a duration such as 90s, 30m, 24h or 90d")
+		}
 	case interface{ set(string) error }:
 		return into.set(n.Value)
 	default:

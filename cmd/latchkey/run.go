@@ -79,6 +79,7 @@ func (p *program) root() *cobra.Command {
 	root.AddCommand(
 		p.serveCommand(),
 		p.group("session", "Issue, show, list and end sessions", p.sessionCommands),
+		p.group("user", "Add and list users who sign in by password", p.userCommands),
 		p.group("key", "Make, rotate, list and retire the keys that authenticate tokens", p.keyCommands),
 		p.auditCommand(),
 		p.explainCommand(),

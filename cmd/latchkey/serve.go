@@ -23,6 +23,7 @@ import (
 	"github.com/latchkey-go/latchkey/server"
 	"github.com/latchkey-go/latchkey/server/edge"
 	"github.com/latchkey-go/latchkey/server/edge/assertion"
+	"github.com/latchkey-go/latchkey/server/edge/extauthz"
 	"github.com/latchkey-go/latchkey/server/page"
 	"github.com/latchkey-go/latchkey/upstream"
 )
@@ -83,6 +84,7 @@ type daemon struct {
 	release func() // gives signals their usual meaning back
 
 	listener, metrics net.Listener // metrics is nil without --metrics-listen
+	authz             net.Listener // nil without --ext-authz-listen
 	store             latchkey.Store
 	ring              *keyring.Ring
 	cache             *nearcache.Cache // nil with --staleness 0
@@ -90,6 +92,7 @@ type daemon struct {
 	upstream          *upstream.Cache // nil without --upstream-url
 	edge              *edge.Edge
 	assertions        *assertion.Signer
+	extauthz          *extauthz.Server
 	site              *page.Site   // renders the pages
 	certificate       *certificate // nil without TLS
 	servers           []*http.Server
@@ -113,10 +116,13 @@ func (d *daemon) serve(ctx context.Context) (err error) {
 	d.background.Go(func() { d.watchKeys(background) })
 	d.background.Go(func() { d.purgeLoop(background, time.NewTimer(purgePause()).C) })
 
-	failed := make(chan error, 2)
+	failed := make(chan error, 3)
 	d.start(d.listener, srv.Handler(), d.certificate, failed)
 	if d.metrics != nil {
 		d.start(d.metrics, d.metricsHandler(srv), nil, failed)
+	}
+	if err := d.startAuthz(failed); err != nil {
+		return err
 	}
 	d.announce()
 	select {
@@ -142,6 +148,11 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	}
 	if d.s.metricsListen != "" {
 		if d.metrics, err = listen(ctx, "--metrics-listen", d.s.metricsListen); err != nil {
+			return err
+		}
+	}
+	if d.s.extAuthzListen != "" && !d.s.demo {
+		if d.authz, err = listen(ctx, "--ext-authz-listen", d.s.extAuthzListen); err != nil {
 			return err
 		}
 	}
@@ -251,6 +262,9 @@ func (d *daemon) announce() {
 	attrs := []any{"address", d.listener.Addr().String(), "public_url", s.public.String(), "store", redact(s.store), "version", thisBuild().Version, "pid", os.Getpid()}
 	if d.metrics != nil {
 		attrs = append(attrs, "metrics_address", d.metrics.Addr().String())
+	}
+	if d.authz != nil {
+		attrs = append(attrs, "ext_authz_address", d.authz.Addr().String())
 	}
 	if d.upstream != nil {
 		attrs = append(attrs, "upstream", s.upstream.host())
@@ -411,8 +425,11 @@ func (d *daemon) stopServers(ctx context.Context) {
 			}
 		})
 	}
+	if d.extauthz != nil {
+		d.extauthz.Stop(ctx)
+	}
 	all.Wait()
-	for _, l := range []net.Listener{d.listener, d.metrics} {
+	for _, l := range []net.Listener{d.listener, d.metrics, d.authz} {
 		if l != nil {
 			_ = l.Close() // its server has done so, if it came to one
 		}

@@ -33,8 +33,11 @@ type settings struct {
 	prefix            string
 	trustedProxies    string
 	protectedHosts    string
+	users             string
+	loginLimit        int
 
 	assertionAlgorithm string
+	extAuthzListen     string
 	tlsCert, tlsKey    string
 	logLevel           string
 	upstream           upstreamSettings
@@ -110,6 +113,9 @@ func (s *settings) options() []option {
 		{name: "trusted-proxies", kind: "networks", into: &s.trustedProxies, help: "networks (CIDR, comma-separated) whose forwarded headers and questions are believed"},
 		{name: "protected-hosts", kind: "hosts", into: &s.protectedHosts, help: "hosts behind proxies (comma-separated) that the edge answers for and returns visitors to"},
 		{name: "assertion-algorithm", kind: "name", def: "ES256", into: &s.assertionAlgorithm, allowed: []string{"ES256", "EdDSA"}, help: "how identity is signed for services: ES256 or EdDSA"},
+		{name: "users", kind: "file", into: &s.users, help: "users who sign in by password, as `latchkey user` keeps them"},
+		{name: "login-limit", kind: "number", def: "60", into: &s.loginLimit, help: "sign-ins, and returns from a provider, of one address a minute; 0 is any number"},
+		{name: "ext-authz-listen", kind: "address", into: &s.extAuthzListen, help: "answer Envoy over gRPC on this address"},
 		{name: "metrics-listen", kind: "address", into: &s.metricsListen, help: "serve /metrics on an address of its own, and not on --listen"},
 		{name: "tls-cert", kind: "file", into: &s.tlsCert, help: "TLS certificate chain (PEM); with --tls-key the daemon speaks HTTPS"},
 		{name: "tls-key", kind: "file", into: &s.tlsKey, help: "TLS private key (PEM)"},
