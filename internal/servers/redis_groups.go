@@ -156,6 +156,33 @@ func StartRedisCluster(t TB, primaries, replicasEach int, settings ...string) *R
 	return c
 }
 
+// MoveSlot moves a slot with its keys from one primary to another, as resharding does.
+func (c *RedisCluster) MoveSlot(t TB, slot int, from, to *Server) {
+	t.Helper()
+	number := strconv.Itoa(slot)
+	source, target := redisCommand(from.Addr, "CLUSTER", "MYID"), redisCommand(to.Addr, "CLUSTER", "MYID")
+	if len(source) != 1 || len(target) != 1 {
+		t.Fatalf("the servers do not tell who they are: %v, %v", source, target)
+	}
+	mustRedis(t, to.Addr, "CLUSTER", "SETSLOT", number, "IMPORTING", source[0])
+	mustRedis(t, from.Addr, "CLUSTER", "SETSLOT", number, "MIGRATING", target[0])
+	host, port, _ := strings.Cut(to.Addr, ":")
+	for {
+		keys := redisCommand(from.Addr, "CLUSTER", "GETKEYSINSLOT", number, "100")
+		if len(keys) == 0 {
+			break
+		}
+		mustRedis(t, from.Addr, append([]string{"MIGRATE", host, port, "", "0", "5000", "KEYS"}, keys...)...)
+	}
+	mustRedis(t, to.Addr, "CLUSTER", "SETSLOT", number, "NODE", target[0])
+	mustRedis(t, from.Addr, "CLUSTER", "SETSLOT", number, "NODE", target[0])
+	for _, s := range append(append([]*Server(nil), c.Primaries...), c.Replicas...) {
+		if s != from && s != to {
+			redisCommand(s.Addr, "CLUSTER", "SETSLOT", number, "NODE", target[0]) // others hear of it anyway
+		}
+	}
+}
+
 func waitFor(t TB, what string, done func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !done(); time.Sleep(20 * time.Millisecond) {

@@ -46,11 +46,17 @@ func (s *Store) createAcross(ctx context.Context, c *latchkey.Create) (latchkey.
 	if r.Subject != "" && r.ID.Placement() != s.placementOf(r.Identity()) {
 		return latchkey.Created{}, s.misplaced(ctx, r.ID)
 	}
+	elsewhere := !c.Replaces.IsZero() && c.Replaces.Placement() != r.ID.Placement()
+	if elsewhere && c.ReplacesVersion != 0 {
+		// Looked at once more when it is ended; nearly always this look is enough.
+		if err := s.unchanged(ctx, c.Replaces, c.ReplacesVersion); err != nil {
+			return latchkey.Created{}, err
+		}
+	}
 	if err := s.announce(ctx, r, microOf(c.Began)); err != nil {
 		return latchkey.Created{}, err
 	}
 	own := *c
-	elsewhere := !c.Replaces.IsZero() && c.Replaces.Placement() != r.ID.Placement()
 	if elsewhere {
 		own.Replaces, own.ReplacesVersion = latchkey.ID{}, 0
 	}
@@ -77,12 +83,29 @@ func (s *Store) createAcross(ctx context.Context, c *latchkey.Create) (latchkey.
 		return created, nil
 	case "changed":
 		// The session was made in vain, and nobody has its token.
-		if _, err := s.do(ctx, call{sc: &s.scripts.purge, tag: tagText(r.ID.Placement()), told: 3, among: args{"one", r.ID.String()}}); err != nil {
+		if _, err := s.do(ctx, call{sc: &s.scripts.purge, tag: tagText(r.ID.Placement()), told: 3, among: args{"one", r.ID.String(),
+			eventRest(audit.Revoke, "system", audit.Done, "conflict")}}); err != nil {
 			return latchkey.Created{}, err
 		}
 		return latchkey.Created{}, errReplaced()
 	}
 	return latchkey.Created{}, unavailable(errAnswer)
+}
+
+// unchanged refuses a live predecessor of another version than expected.
+func (s *Store) unchanged(ctx context.Context, id latchkey.ID, version uint64) error {
+	old, err := s.Get(ctx, id)
+	switch {
+	case latchkey.CodeOf(err) == latchkey.CodeNoSuchSession:
+		return nil
+	case err != nil:
+		return err
+	}
+	now := timeOf(s.StoreTime(s.cfg.Clock.Now()))
+	if old.Version != version && old.StateAt(now) == latchkey.Live {
+		return errReplaced()
+	}
+	return nil
 }
 
 // misplaced is the answer to an ID that no Manager draws for the identity.

@@ -2,8 +2,12 @@ package redis
 
 import (
 	"encoding/binary"
+	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/internal/servers"
@@ -34,7 +38,9 @@ func TestClusterConformance(t *testing.T) {
 	open := func(t *testing.T, prefix string, clock latchkey.Clock) *Store {
 		own := cfg
 		own.Prefix, own.Clock, own.test = prefix, clock, turned(clock)
-		own.test.placement = placedBySuite
+		if !strings.Contains(t.Name(), "/Manager/") { // a Manager places by the store's key
+			own.test.placement = placedBySuite
+		}
 		return mustOpen(t, own)
 	}
 	storetest.Run(t, storetest.Harness{
@@ -45,4 +51,149 @@ func TestClusterConformance(t *testing.T) {
 		Durable:  true,
 		Sessions: 1000,
 	})
+}
+
+// person is a Create of a session of somebody of many.
+func person(s *Store, n int) latchkey.Create {
+	c := session(s)
+	r := &c.Record
+	r.Subject = fmt.Sprint("person", n)
+	c.Event.Subject = r.Subject
+	placement := s.placementOf(r.Identity())
+	r.ID[6], r.ID[7] = 0x70|byte(placement>>8), byte(placement)
+	c.Event.Session = r.ID.String()
+	return c
+}
+
+// people creates a session for each of many, so that all primaries have some.
+func people(t *testing.T, s *Store, n int) (ids []latchkey.ID) {
+	t.Helper()
+	for i := range n {
+		c := person(s, i)
+		c.Record.SID = fmt.Sprint("sid", i%3)
+		if _, err := s.Create(t.Context(), c); err != nil {
+			t.Fatal(errorChain(err))
+		}
+		ids = append(ids, c.Record.ID)
+	}
+	return ids
+}
+
+// readable reports whether all sessions can be read.
+func readable(t *testing.T, s *Store, ids []latchkey.ID) bool {
+	for _, id := range ids {
+		if _, err := s.Get(t.Context(), id); err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+func TestCluster(t *testing.T) {
+	group := servers.StartRedisCluster(t, 3, 1)
+	s, other := openURL(t, group.URL), openURL(t, group.URL)
+	ids := people(t, s, 60)
+	f := follow(t, other)
+	f.await(t, func(b latchkey.Batch) bool { return b.Sent != (latchkey.Moment{}) })
+	for _, id := range ids[:20] {
+		if _, err := s.Revoke(t.Context(), revocation(id)); err != nil {
+			t.Fatal(errorChain(err))
+		}
+		f.await(t, func(b latchkey.Batch) bool { return slices.Contains(b.IDs, id) })
+	}
+	result, err := s.Revoke(t.Context(), latchkey.Revocation{Provider: "idp", SID: "sid1", By: "x"})
+	if err != nil || result.Count != 13 {
+		t.Errorf("revoked %d by sid, %v; want the 13 that were live", result.Count, errorChain(err))
+	}
+	counts, err := other.Count(t.Context())
+	if want := (latchkey.Counts{Live: 27, Identities: 27, Ended: 33}); err != nil || counts != want {
+		t.Errorf("counted %+v, %v; want %+v", counts, errorChain(err), want)
+	}
+	list, err := other.List(t.Context(), latchkey.ListQuery{Limit: 10})
+	if err != nil || len(list.Records) != 10 || list.Next.IsZero() || list.Records[0].ID != ids[59] {
+		t.Errorf("listed %d, %v", len(list.Records), errorChain(err))
+	}
+	if result, err = s.Revoke(t.Context(), latchkey.Revocation{All: true, By: "x"}); err != nil || result.Count != 27 {
+		t.Errorf("revoked %d of everybody, %v; want 27", result.Count, errorChain(err))
+	}
+	f.await(t, func(b latchkey.Batch) bool { return b.All })
+	for _, id := range ids {
+		if rec, err := other.Get(t.Context(), id); err != nil || rec.RevokedAt.IsZero() {
+			t.Fatalf("%+v, %v after everything was ended", rec, errorChain(err))
+		}
+	}
+}
+
+// A primary that dies is replaced by its replica, and only its sessions are
+// unavailable meanwhile.
+func TestClusterFailover(t *testing.T) {
+	group := servers.StartRedisCluster(t, 3, 1, "--appendonly", "yes")
+	s := openURL(t, group.URL+"?timeout=2s")
+	ids := people(t, s, 30)
+	f := follow(t, s)
+	victim := group.Primaries[1]
+	var safe, hit []latchkey.ID
+	for _, id := range ids {
+		if s.view.Load().at(tagText(id.Placement())).addr == victim.Addr {
+			hit = append(hit, id)
+		} else {
+			safe = append(safe, id)
+		}
+	}
+	if len(safe) == 0 || len(hit) == 0 {
+		t.Fatal("the sessions are all in one place")
+	}
+	if _, err := s.Revoke(t.Context(), revocation(hit[0])); err != nil {
+		t.Fatal(errorChain(err))
+	}
+	victim.Kill(t)
+	if err := <-f.ended; latchkey.CodeOf(err) != latchkey.CodeStoreUnavailable {
+		t.Errorf("Follow ended with %v", err)
+	}
+	if !readable(t, s, safe) {
+		t.Error("sessions of other primaries cannot be read")
+	}
+	// The lone replica has nobody to confirm what it does; the old primary comes back as its replica.
+	victim.Restart(t)
+	eventually(t, func() bool { return readable(t, s, ids) })
+	if rec, err := s.Get(t.Context(), hit[0]); err != nil || rec.RevokedAt.IsZero() {
+		t.Errorf("a confirmed revocation after the failover: %+v, %v", rec, errorChain(err))
+	}
+	proven(t, s)
+	if _, err := s.Revoke(t.Context(), revocation(hit[1])); err != nil {
+		t.Errorf("Revoke after the failover: %v", errorChain(err))
+	}
+}
+
+// A slot that is moved to another server takes its sessions and its feed along.
+func TestClusterSlotMove(t *testing.T) {
+	group := servers.StartRedisCluster(t, 2, 0)
+	s := openURL(t, group.URL+"?wait=0")
+	if _, err := Open(t.Context(), Config{Mode: Cluster, Addrs: []string{group.Primaries[0].Addr}, Timeout: time.Second}); err == nil {
+		t.Error("a cluster without replicas was opened although one is to confirm")
+	}
+	ids := people(t, s, 10)
+	id := ids[0]
+	tag := tagText(id.Placement())
+	slot := slotOf(tag)
+	from, to := group.Primaries[0], group.Primaries[1]
+	if s.view.Load().at(tag).addr == to.Addr {
+		from, to = to, from
+	}
+	f := follow(t, s)
+	group.MoveSlot(t, slot, from, to)
+	if err := <-f.ended; latchkey.CodeOf(err) != latchkey.CodeStoreUnavailable {
+		t.Errorf("Follow ended with %v", err)
+	}
+	eventually(t, func() bool { return readable(t, s, ids) })
+	if got := s.view.Load().at(tag).addr; got != to.Addr {
+		t.Errorf("the slot is believed to be at %s, it is at %s", got, to.Addr)
+	}
+	f = follow(t, s)
+	if _, err := s.Revoke(t.Context(), revocation(id)); err != nil {
+		t.Fatal(errorChain(err))
+	}
+	if !f.told(id) {
+		t.Error("the revocation was not published where the slot is now")
+	}
 }

@@ -63,9 +63,13 @@ if ARGV[4] == 'erase' then -- 5 whose, 6 at most, 7 the subject
   return answer(#told, false)
 end
 
-if ARGV[4] == 'one' then -- 5 a session that was made in vain
+if ARGV[4] == 'one' then -- 5 a session that was made in vain, 6 rest of the event
   local r = head(rowkey(ARGV[5]))
-  if r then wipe(ARGV[5], r) end
+  if r then
+    record(now, 0, stem(rowkey(ARGV[5]), r), '', ARGV[5], ARGV[6], r.stag)
+    r.flags = 0 -- nobody has its token
+    wipe(ARGV[5], r)
+  end
   return answer(#told, false)
 end
 
