@@ -31,8 +31,10 @@ type process struct {
 	url string // where it listens
 	// metrics is the address of the metrics, if they have one.
 	metrics string
-	logs    chan map[string]any
-	exited  chan error
+	// listening is what the log said then.
+	listening map[string]any
+	logs      chan map[string]any
+	exited    chan error
 
 	mu  sync.Mutex
 	log bytes.Buffer // everything on standard error
@@ -61,7 +63,7 @@ func start(t *testing.T, dir string, args ...string) *process {
 		<-p.exited
 	})
 	line := p.await("listening")
-	p.url = "http://" + line["address"].(string)
+	p.url, p.listening = "http://"+line["address"].(string), line
 	p.metrics, _ = line["metrics_address"].(string)
 	return p
 }

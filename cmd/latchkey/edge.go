@@ -8,6 +8,7 @@ import (
 	"github.com/latchkey-go/latchkey/server/console"
 	"github.com/latchkey-go/latchkey/server/edge"
 	"github.com/latchkey-go/latchkey/server/edge/assertion"
+	"github.com/latchkey-go/latchkey/server/edge/extauthz"
 )
 
 // policy is what the edge goes by. public is where browsers find the daemon.
@@ -62,6 +63,26 @@ func (d *daemon) openEdge() (err error) {
 	}
 	d.edge, err = edge.New(edge.Config{Manager: d.manager, Policy: policy, TrustedProxies: d.s.proxies, Assertions: d.assertions, Logger: d.log})
 	return err
+}
+
+// startAuthz answers Envoy over gRPC, where that is asked for, until the daemon stops.
+func (d *daemon) startAuthz(failures chan<- error) (err error) {
+	if d.authz == nil {
+		return nil
+	}
+	cfg := extauthz.Config{Edge: d.edge, Logger: d.log}
+	if d.certificate != nil {
+		cfg.TLS = d.certificate.config()
+	}
+	if d.extauthz, err = extauthz.New(cfg); err != nil {
+		return err
+	}
+	d.background.Go(func() {
+		if err := d.extauthz.Serve(d.authz); err != nil {
+			failures <- failedToServe(err)
+		}
+	})
+	return nil
 }
 
 // passive tells the requests that are not the user's doing.

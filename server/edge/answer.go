@@ -38,7 +38,7 @@ func (e *Edge) answer(w http.ResponseWriter, r *http.Request, d dialect, q *Ques
 func (e *Edge) grant(h http.Header, r *http.Request, d dialect, q *Question, dec Decision, s latchkey.Session) int {
 	setIdentity(h, s, e.assertion(q, dec, s))
 	h["Cookie"] = []string{cookiesWithout(r.Header["Cookie"], e.cookie)}
-	if d != dialectEnvoy {
+	if d == dialectNginx || d == dialectForward {
 		return http.StatusNoContent
 	}
 	h["X-Envoy-Auth-Headers-To-Remove"] = e.fixed.aliases

@@ -9,19 +9,11 @@ import (
 
 // cookieName asks the Manager for its cookie's name, so that there is one setting.
 func cookieName(m *latchkey.Manager) string {
-	probe := headers{}
+	probe := &recorded{header: make(http.Header)}
 	m.ClearCookie(probe)
-	name, _, _ := strings.Cut(http.Header(probe).Get("Set-Cookie"), "=")
+	name, _, _ := strings.Cut(probe.header.Get("Set-Cookie"), "=")
 	return name
 }
-
-// headers is a response that only headers are wanted of.
-type headers http.Header
-
-// Header, Write and WriteHeader implement http.ResponseWriter.
-func (h headers) Header() http.Header         { return http.Header(h) }
-func (h headers) Write(b []byte) (int, error) { return len(b), nil }
-func (h headers) WriteHeader(int)             {}
 
 // cookiesWithout joins the lines of a Cookie header without the cookies of a name. A
 // pair is compared by the name in front of its first equals sign, as servers do, and

@@ -72,11 +72,17 @@ func question(d dialect, r *http.Request) (q Question, ok bool) {
 		scheme, one := single(r.Header, "X-Forwarded-Proto")
 		q, ok = Question{Method: r.Method, Scheme: scheme, Host: r.Host, Target: r.RequestURI[len(pathEnvoy):]}, one
 	}
-	if !ok || len(q.Target) > maxTarget || strings.ContainsFunc(q.Target, func(c rune) bool { return c <= ' ' || c == 0x7f }) {
-		return q, false // a space ends a target: what stands behind it was joined to it on the way
+	if !ok || !q.readable() {
+		return q, false
 	}
 	q.Kind = kindOf(q.Method, r.Header)
 	return q, q.settle()
+}
+
+// readable reports whether the target is in bounds and of one piece: a space ends a
+// target, so that what stands behind one was joined to it on the way.
+func (q *Question) readable() bool {
+	return q.Method != "" && q.Target != "" && len(q.Target) <= maxTarget && !strings.ContainsFunc(q.Target, func(c rune) bool { return c <= ' ' || c == 0x7f })
 }
 
 // settle brings scheme and host into the one form that rules know.
