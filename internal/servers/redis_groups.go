@@ -29,7 +29,7 @@ type RedisSentinel struct {
 
 // StartRedisSentinel starts a primary, two replicas and three sentinels, and returns
 // when the sentinels know of each other and of the replicas. A primary that is away
-// for a second is replaced. settings are further arguments of the servers.
+// for two and a half seconds is replaced. settings are further arguments of the servers.
 func StartRedisSentinel(t TB, settings ...string) *RedisSentinel {
 	t.Helper()
 	g := &RedisSentinel{Name: "main"}
@@ -52,7 +52,7 @@ func StartRedisSentinel(t TB, settings ...string) *RedisSentinel {
 			s.name, s.URL, s.Dir = "redis-sentinel", "redis://"+s.Addr, tempDir(t, nil)
 			conf := filepath.Join(s.Dir, "sentinel.conf")
 			text := fmt.Sprintf("port %d\nbind 127.0.0.1\ndir %s\nsentinel monitor %s %s %s 2\n", own, s.Dir, g.Name, host, port) +
-				fmt.Sprintf("sentinel down-after-milliseconds %[1]s 1000\nsentinel failover-timeout %[1]s 3000\nsentinel parallel-syncs %[1]s 2\n", g.Name)
+				fmt.Sprintf("sentinel down-after-milliseconds %[1]s 2500\nsentinel failover-timeout %[1]s 3000\nsentinel parallel-syncs %[1]s 2\n", g.Name)
 			if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 				t.Fatalf("%v", err)
 			}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/redis/rueidis"
+
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/audit"
 )
@@ -46,15 +48,16 @@ func (s *Store) createAcross(ctx context.Context, c *latchkey.Create) (latchkey.
 	if r.Subject != "" && r.ID.Placement() != s.placementOf(r.Identity()) {
 		return latchkey.Created{}, s.misplaced(ctx, r.ID)
 	}
+	began := microOf(c.Began)
+	if err := s.announce(ctx, r, began); err != nil {
+		return latchkey.Created{}, err
+	}
 	elsewhere := !c.Replaces.IsZero() && c.Replaces.Placement() != r.ID.Placement()
 	if elsewhere && c.ReplacesVersion != 0 {
 		// Looked at once more when it is ended; nearly always this look is enough.
 		if err := s.unchanged(ctx, c.Replaces, c.ReplacesVersion); err != nil {
-			return latchkey.Created{}, err
+			return latchkey.Created{}, cmp.Or(s.overtaken(ctx, r, began), err)
 		}
-	}
-	if err := s.announce(ctx, r, microOf(c.Began)); err != nil {
-		return latchkey.Created{}, err
 	}
 	own := *c
 	if elsewhere {
@@ -106,6 +109,19 @@ func (s *Store) unchanged(ctx context.Context, id latchkey.ID, version uint64) e
 		return errReplaced()
 	}
 	return nil
+}
+
+// overtaken says whether the sign-in is refused anyway, which comes first.
+func (s *Store) overtaken(ctx context.Context, r *latchkey.Record, began int64) error {
+	ref := s.identityRef(r.Identity())
+	if ref == "" {
+		return nil
+	}
+	f, err := s.do(ctx, call{sc: &s.scripts.announce, tag: ref[:3], weak: true, among: args{"look", ref, "", "0", decimal(began)}})
+	if err == nil && f.text(0) == "denied" {
+		err = errOvertaken()
+	}
+	return err
 }
 
 // misplaced is the answer to an ID that no Manager draws for the identity.
@@ -306,7 +322,11 @@ const drained = 500
 
 // drain brings events that were committed with their changes into the trail, in which
 // they get their positions: in the order of their times, as far as all are there.
-func (s *Store) drain(ctx context.Context, list []string) error {
+func (s *Store) drain(ctx context.Context) error {
+	list, err := s.waitingTags(ctx)
+	if err != nil {
+		return err
+	}
 	for len(list) > 0 {
 		var mu sync.Mutex
 		var events []waiting
@@ -349,6 +369,33 @@ func (s *Store) drain(ctx context.Context, list []string) error {
 		}
 	}
 	return nil
+}
+
+// waitingTags are the tags of a cluster under which events wait.
+func (s *Store) waitingTags(ctx context.Context) ([]string, error) {
+	var mu sync.Mutex
+	var found []string
+	err := each(ctx, s.primaries(), func(ctx context.Context, n *node) (err error) {
+		defer caught(&err)
+		c := n.client()
+		commands := make([]rueidis.Completed, len(n.line.tags))
+		for i, tag := range n.line.tags {
+			commands[i] = c.B().Exists().Key(s.common(tag) + "out").Build()
+		}
+		for i, r := range c.DoMulti(ctx, commands...) {
+			there, err := r.AsInt64()
+			if err != nil && !moved(err) {
+				return unavailable(err)
+			}
+			if err != nil || there != 0 { // one that was moved is looked at where it is
+				mu.Lock()
+				found = append(found, n.line.tags[i])
+				mu.Unlock()
+			}
+		}
+		return nil
+	})
+	return found, err
 }
 
 // waiting reads what waits under a tag.

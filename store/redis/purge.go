@@ -8,10 +8,9 @@ import (
 	"github.com/latchkey-go/latchkey/audit"
 )
 
-const (
-	defaultBatch = 1000
-	maxBatch     = 10_000 // about ten milliseconds of the server's time
-)
+// maxBatch is how many rows one script removes, or events it looks at: a tenth of a
+// millisecond of the server's time, for which a lookup may have to wait.
+const maxBatch = 16
 
 // purge is one call of Purge.
 type purge struct {
@@ -24,19 +23,19 @@ type purge struct {
 	told    bool // by the purge's own event
 }
 
-// Purge implements latchkey.Store. Others are served between batches, of at most
-// 10,000 rows. When ctx ends it stops after a whole batch; what went until then is
+// Purge implements latchkey.Store. However large a batch may be, one script removes 16
+// rows, so that others are served soon. When ctx ends it stops after a whole batch; what went until then is
 // counted and recorded. Rows that the server has removed by itself are not counted.
 func (s *Store) Purge(ctx context.Context, p latchkey.Purge) (int, error) {
 	if err := s.open(ctx); err != nil {
 		return 0, err
 	}
 	run := &purge{Purge: &p, s: s}
-	batch := p.Batch
-	if batch <= 0 {
-		batch = defaultBatch
+	batch := maxBatch
+	if p.Batch > 0 {
+		batch = min(batch, p.Batch)
 	}
-	run.batch = strconv.Itoa(min(batch, maxBatch))
+	run.batch = strconv.Itoa(batch)
 	if !p.EndedBefore.IsZero() {
 		// A bound between two microseconds spares what is at the first one.
 		if run.bound = microOf(p.EndedBefore); p.EndedBefore.Nanosecond()%1000 != 0 {
@@ -53,7 +52,7 @@ func (s *Store) Purge(ctx context.Context, p latchkey.Purge) (int, error) {
 
 func (p *purge) all(ctx context.Context) error {
 	if p.s.cfg.Mode == Cluster {
-		if err := p.s.drain(ctx, allTags()); err != nil {
+		if err := p.s.drain(ctx); err != nil {
 			return err
 		}
 	}

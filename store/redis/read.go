@@ -155,7 +155,7 @@ func (s *Store) raised(ctx context.Context, tag string, generation uint64) (how 
 }
 
 // scanBound is how many rows of everybody one script looks at.
-const scanBound = 2000
+const scanBound = 500
 
 func stateName(f latchkey.StateFilter) string {
 	switch f {
@@ -168,7 +168,7 @@ func stateName(f latchkey.StateFilter) string {
 }
 
 // List implements latchkey.Store. A page of an identity or a subject is one trip. So
-// is one of everybody, unless thousands of sessions in other states lie between.
+// is one of everybody, unless hundreds of sessions in other states lie between.
 // Sessions made at the same instant come in descending order of their IDs.
 func (s *Store) List(ctx context.Context, q latchkey.ListQuery) (latchkey.ListPage, error) {
 	var page latchkey.ListPage
@@ -241,10 +241,10 @@ func (s *Store) addRecords(ctx context.Context, f *fields, page *latchkey.ListPa
 }
 
 // tallied is how many rows one script of a count looks at.
-const tallied = 1000
+const tallied = 200
 
-// Count implements latchkey.Counter. It looks at all rows, a thousand at a time,
-// about a second a million in all, and keeps 40 bytes for each identity meanwhile.
+// Count implements latchkey.Counter. It looks at all rows, 200 at a time, about two
+// seconds a million in all, and keeps 40 bytes for each identity meanwhile.
 func (s *Store) Count(ctx context.Context) (latchkey.Counts, error) {
 	var counts latchkey.Counts
 	if err := s.open(ctx); err != nil {

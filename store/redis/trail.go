@@ -18,7 +18,7 @@ func (s *Store) Audit(ctx context.Context, q audit.Query) (audit.Page, error) {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
 	if s.cfg.Mode == Cluster {
-		if err := s.drain(ctx, allTags()); err != nil {
+		if err := s.drain(ctx); err != nil {
 			return audit.Page{}, err
 		}
 	}

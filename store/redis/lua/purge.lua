@@ -97,22 +97,18 @@ if ARGV[4] == 'events' then -- 5 older than, 6 at most, 7 from which list of eve
   local first = tonumber(call('GET', G .. 'floor') or '0')
   local chunk, looked = math.max(first, tonumber(ARGV[7]) or 0), 0
   while chunk <= last and looked < most do
-    local key, old, rest = G .. 'a:' .. num(chunk), 0, 0
+    local key, old, rest = G .. 'a:' .. num(chunk), {}, 0
     for i, e in ipairs(call('LRANGE', key, 0, -1)) do
-      if e ~= '' and unpack('>i8', e, 2) < bound then
-        call('LSET', key, i - 1, '')
-        old = old + 1
-      elseif e ~= '' then
-        rest = rest + 1
-      end
+      if e ~= '' and unpack('>i8', e, 2) < bound then old[#old + 1] = i - 1 elseif e ~= '' then rest = rest + 1 end
     end
-    n, looked = n + old, looked + 64
+    n, looked = n + #old, looked + 64
     chunk = chunk + 1
     if rest == 0 and chunk <= last then
       call('DEL', key)
       if chunk == first + 1 then first = chunk end
-    elseif old == 0 and rest > 0 then
-      chunk = last + 1 -- times ascend, but for differences of clocks within a list
+    else
+      for _, i in ipairs(old) do call('LSET', key, i, '') end
+      if #old == 0 and rest > 0 then chunk = last + 1 end -- times ascend, but for differences of clocks within a list
     end
   end
   call('SET', G .. 'floor', num(first))
