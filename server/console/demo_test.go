@@ -14,12 +14,14 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/latchkey-go/latchkey/server/internal/browsertest"
 )
 
 // TestDemoInBrowsers: the program that people run, with its embedded database, and
 // two browsers at it.
 func TestDemoInBrowsers(t *testing.T) {
-	findChromium(t)
+	browsertest.Find(t)
 	site := startDemo(t)
 	for name, scripts := range map[string]bool{"with_scripts": true, "without_scripts": false} {
 		t.Run(name, func(t *testing.T) { twoBrowsers(t, site, scripts) })

@@ -1,9 +1,11 @@
 package login_test
 
 import (
+	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -39,7 +41,8 @@ func newRig(t *testing.T, o rigOptions) *rig {
 	t.Helper()
 	r := new(rig)
 	o.page.NoLogin = true
-	o.page.FormTargets = []string{"https:"}
+	o.op.Port = freePort(t)
+	o.page.FormTargets = []string{"https:", "http://127.0.0.1:" + strconv.Itoa(o.op.Port)}
 	o.page.Login = func(site string, cfg *login.Config) {
 		at := site + o.page.Prefix
 		client := optest.Client{ID: "app", Secret: clientSecret, RedirectURIs: []string{at + "/callback/op"}, PostLogoutURIs: []string{at + "/login"},
@@ -65,6 +68,17 @@ func newRig(t *testing.T, o rigOptions) *rig {
 	}
 	r.Site = pagetest.New(t, o.page)
 	return r
+}
+
+// freePort finds a port for the provider, whose address the pages' policy names.
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
 }
 
 // visitor is a person's browser: what it shows the site, and what the provider.

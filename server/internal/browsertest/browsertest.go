@@ -1,4 +1,5 @@
-package console_test
+// Package browsertest drives a real browser, headless Chromium, for tests of pages.
+package browsertest
 
 import (
 	"context"
@@ -18,9 +19,9 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// findChromium returns the path of a Chromium. Where none is installed the test is
+// Find returns the path of a Chromium. Where none is installed the test is
 // skipped, but under CI=true it fails.
-func findChromium(t *testing.T) string {
+func Find(t *testing.T) string {
 	t.Helper()
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable"} {
 		if path, err := exec.LookPath(name); err == nil {
@@ -35,29 +36,30 @@ func findChromium(t *testing.T) string {
 	return ""
 }
 
-// profile is a real browser with a profile of its own.
-type profile struct {
-	t   *testing.T
-	ctx context.Context
+// Profile is a real browser with a profile of its own.
+type Profile struct {
+	t *testing.T
+	// Ctx is the browser's, for package chromedp.
+	Ctx context.Context
 	url string // of the site, with its prefix
 
 	mu       sync.Mutex
 	problems []string // what the browser complained of
 }
 
-// openProfile starts a browser, with page scripts switched off if told so. It ends
+// Open starts a browser, with page scripts switched off if told so. It ends
 // with the test, and so does the test if the browser complained of anything: a
 // violated Content-Security-Policy, a script error, a file that did not load.
-func openProfile(t *testing.T, site string, scripts bool) *profile {
+func Open(t *testing.T, site string, scripts bool) *Profile {
 	t.Helper()
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(findChromium(t)), chromedp.UserDataDir(t.TempDir()),
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(Find(t)), chromedp.UserDataDir(t.TempDir()),
 		chromedp.DisableGPU, chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-quic", true))
 	if os.Geteuid() == 0 {
 		options = append(options, chromedp.NoSandbox) // Chromium's sandbox refuses to run as root
 	}
 	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
 	ctx, quit := chromedp.NewContext(allocator)
-	p := &profile{t: t, ctx: ctx, url: site}
+	p := &Profile{t: t, Ctx: ctx, url: site}
 	t.Cleanup(func() {
 		quit()
 		stop()
@@ -71,7 +73,7 @@ func openProfile(t *testing.T, site string, scripts bool) *profile {
 	if err := chromedp.Listen(ctx, p.listen); err != nil {
 		t.Fatalf("cannot start the browser: %v", err)
 	}
-	p.do(chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+	p.Do(chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
 		if _, err := cdp.Call(ctx, target, log.Enable, cdp.Empty{}); err != nil {
 			return err
 		}
@@ -81,7 +83,7 @@ func openProfile(t *testing.T, site string, scripts bool) *profile {
 	return p
 }
 
-func (p *profile) listen(event any) {
+func (p *Profile) listen(event any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch e := event.(type) {
@@ -94,53 +96,64 @@ func (p *profile) listen(event any) {
 	}
 }
 
-// patience bounds each step. It is only ever waited out when something is wrong.
-const patience = time.Minute
+// Problems returns what the browser complained of so far, and forgets it: what a test
+// asked for on purpose does not fail it.
+func (p *Profile) Problems() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	problems := p.problems
+	p.problems = nil
+	return problems
+}
 
-// see runs an action and returns what it saw. What fails ends the test, with the
+// Patience bounds each step. It is only ever waited out when something is wrong.
+const Patience = time.Minute
+
+// See runs an action and returns what it saw. What fails ends the test, with the
 // page that the browser is at.
-func see[T any](p *profile, action chromedp.Action[T]) T {
+func See[T any](p *Profile, action chromedp.Action[T]) T {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	ctx, cancel := context.WithTimeout(p.Ctx, Patience)
 	defer cancel()
 	v, err := chromedp.Run(ctx, action)
 	if err != nil {
-		where, _ := chromedp.Run(p.ctx, chromedp.Location()) // for the message only, as the page
-		page, _ := chromedp.Run(p.ctx, chromedp.OuterHTML(chromedp.CSS("html")))
+		where, _ := chromedp.Run(p.Ctx, chromedp.Location()) // for the message only, as the page
+		page, _ := chromedp.Run(p.Ctx, chromedp.OuterHTML(chromedp.CSS("html")))
 		p.t.Fatalf("%v; the browser is at %s:\n%s", err, where, page)
 	}
 	return v
 }
 
-func (p *profile) do(steps ...chromedp.Action[chromedp.Void]) {
+// Do runs actions, each of which must succeed.
+func (p *Profile) Do(steps ...chromedp.Action[chromedp.Void]) {
 	p.t.Helper()
-	see(p, chromedp.Steps(steps...))
+	See(p, chromedp.Steps(steps...))
 }
 
-// count is how many elements the selector names.
-func (p *profile) count(selector string) int {
+// Count is how many elements the selector names.
+func (p *Profile) Count(selector string) int {
 	p.t.Helper()
-	return see(p, chromedp.Evaluate[int]("document.querySelectorAll("+strconv.Quote(selector)+").length"))
+	return See(p, chromedp.Evaluate[int]("document.querySelectorAll("+strconv.Quote(selector)+").length"))
 }
 
-// click clicks on the one element that the selector names and waits for the page
+// Click clicks on the one element that the selector names and waits for the page
 // that follows.
-func (p *profile) click(selector string) {
+func (p *Profile) Click(selector string) {
 	p.t.Helper()
-	if n := p.count(selector); n != 1 {
+	if n := p.Count(selector); n != 1 {
 		p.t.Fatalf("%s: %d elements, want one", selector, n)
 	}
-	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	ctx, cancel := context.WithTimeout(p.Ctx, Patience)
 	defer cancel()
 	if _, err := chromedp.RunResponse(ctx, chromedp.Click(chromedp.CSS(selector))); err != nil {
 		p.t.Fatalf("click on %s: %v", selector, err)
 	}
 }
 
-// wantPath fails the test unless the browser is at a path of the site.
-func (p *profile) wantPath(want string) {
+// WantPath fails the test unless the browser is at a path of the site.
+func (p *Profile) WantPath(want string) {
 	p.t.Helper()
-	location := see(p, chromedp.Location())
+	location := See(p, chromedp.Location())
 	u, err := url.Parse(location)
 	if err != nil {
 		p.t.Fatal(err)
@@ -150,39 +163,27 @@ func (p *profile) wantPath(want string) {
 	}
 }
 
-// wantText fails the test unless the element's text contains want.
-func (p *profile) wantText(selector, want string) {
+// WantText fails the test unless the element's text contains want.
+func (p *Profile) WantText(selector, want string) {
 	p.t.Helper()
-	if got := see(p, chromedp.Text(chromedp.CSS(selector))); !strings.Contains(got, want) {
+	if got := See(p, chromedp.Text(chromedp.CSS(selector))); !strings.Contains(got, want) {
 		p.t.Fatalf("%s reads %q, want %q in it", selector, got, want)
 	}
 }
 
-// wantSessions fails the test unless the account page lists so many sessions.
-func (p *profile) wantSessions(want int) {
+// Visit goes to a path of the site, or to an address.
+func (p *Profile) Visit(path string) {
 	p.t.Helper()
-	if got := p.count("ul.sessions > li"); got != want {
-		p.t.Fatalf("%d sessions are listed, want %d", got, want)
+	if !strings.Contains(path, "://") {
+		path = p.url + path
 	}
+	p.Do(chromedp.Navigate(path))
 }
 
-// signIn fills the form in as a person does. The browser must be at it.
-func (p *profile) signIn(name string) {
+// Show sets the width of the window, in CSS pixels, and whether people like it dark.
+func (p *Profile) Show(width int64, scheme string) {
 	p.t.Helper()
-	p.wantPath("/login")
-	p.do(chromedp.SendKeys(chromedp.CSS("#name"), name))
-	p.click("main button")
-}
-
-func (p *profile) visit(path string) {
-	p.t.Helper()
-	p.do(chromedp.Navigate(p.url + path))
-}
-
-// show sets the width of the window, in CSS pixels, and whether people like it dark.
-func (p *profile) show(width int64, scheme string) {
-	p.t.Helper()
-	p.do(chromedp.EmulateViewport(width, 760), chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+	p.Do(chromedp.EmulateViewport(width, 760), chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
 		_, err := cdp.Call(ctx, target, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
 			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
 		return err
