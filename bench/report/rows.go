@@ -51,6 +51,12 @@ var tables = []table{
 		{"the same: times faster than redis-py GET and GET", "Upstream/python", "", "x-process", 300, true, "%.0f×"},
 		{"upstream cache hit in Redis: commands sent (redis-py sends 2)", "Upstream/trips_native", "", "commands/op", 1, false, "%.0f"},
 	}},
+	{"The edge", []row{
+		{"check behind nginx, 64 connections: throughput, times that of an unchecked 204", "Nginx/unchecked", "Nginx/latchkey", "ns/op", 0.9, true, "%.2f×"},
+		{"the same: 99th percentile, times that of an unchecked 204", "Nginx/latchkey", "Nginx/unchecked", "p99-us", 1.25, false, "%.2f×"},
+		{"the same: times the throughput of a check by scs memstore", "Nginx/scs", "Nginx/latchkey", "ns/op", 1.4, true, "%.2f×"},
+		{"the check without nginx, processor time: times faster than by scs memstore", "Alone/scs", "Alone/latchkey", "ns/op", 0, true, "%.1f×"},
+	}},
 	{"Stores", []row{
 		{"SQLite durable create, 64 callers, a million rows: times the disk's fsync rate", "SQLiteCreate/grouped", "", "x-fsync", 2, true, "%.2f×"},
 		{"the same: times one transaction each", "SQLiteCreate/grouped", "", "x-alone", 3.5, true, "%.2f×"},

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/latchkey-go/latchkey"
@@ -36,8 +37,7 @@ func (e *Edge) answer(w http.ResponseWriter, r *http.Request, d dialect, q *Ques
 
 // grant sets the headers of a grant and returns its status.
 func (e *Edge) grant(h http.Header, r *http.Request, d dialect, q *Question, dec Decision, s latchkey.Session) int {
-	setIdentity(h, s, e.assertion(q, dec, s))
-	h["Cookie"] = []string{cookiesWithout(r.Header["Cookie"], e.cookie)}
+	setIdentity(h, s, e.assertion(q, dec, s), cookiesWithout(r.Header["Cookie"], e.cookie))
 	if d == dialectNginx || d == dialectForward {
 		return http.StatusNoContent
 	}
@@ -69,7 +69,7 @@ func (e *Edge) assertion(q *Question, dec Decision, s latchkey.Session) string {
 	if e.cfg.Assertions == nil || !s.SignedIn() {
 		return ""
 	}
-	token, err := e.cfg.Assertions.Assertion(s, e.cfg.Policy.audience(q, dec.Rule), e.cfg.Manager.Now())
+	token, err := e.cfg.Assertions.Assertion(s, e.cfg.Policy.audience(q, dec.Rule), dec.at)
 	if err != nil {
 		e.cfg.Logger.Error("an assertion could not be signed", "error", err)
 		return ""
@@ -81,6 +81,11 @@ func (e *Edge) assertion(q *Question, dec Decision, s latchkey.Session) string {
 func (p *Policy) audience(q *Question, rule int) string {
 	if rule != NoRule && p.rules[rule].Audience != "" {
 		return p.rules[rule].Audience
+	}
+	for _, origin := range p.returns { // most are here, ready made
+		if len(origin) == len(q.Scheme)+len("://")+len(q.Host) && strings.HasPrefix(origin, q.Scheme) && strings.HasSuffix(origin, q.Host) {
+			return origin
+		}
 	}
 	return q.Scheme + "://" + q.Host
 }

@@ -35,9 +35,9 @@ func Aliases() (list []string) {
 	return list
 }
 
-// setIdentity sets every identity header, empty where nothing is known.
-func setIdentity(h http.Header, s latchkey.Session, assertion string) {
-	v := new([7]string) // one allocation for all of them
+// setIdentity sets every identity header, empty where nothing is known, and Cookie.
+func setIdentity(h http.Header, s latchkey.Session, assertion, cookies string) {
+	v := new([8]string) // one allocation for all of them
 	if s.Live() {
 		v[0], v[1], v[2], v[3] = encode(s.Subject()), encode(s.Provider()), encode(s.Email()), encode(s.Name())
 		v[4] = encode(strings.Join(s.Roles(), ","))
@@ -51,6 +51,8 @@ func setIdentity(h http.Header, s latchkey.Session, assertion string) {
 	h[HeaderRoles] = v[4:5:5]
 	h[HeaderSession] = v[5:6:6]
 	h[HeaderAssertion] = v[6:7:7]
+	v[7] = cookies
+	h["Cookie"] = v[7:8:8]
 }
 
 // encode percent-encodes "%" and what is not printable ASCII, as UTF-8 bytes, and

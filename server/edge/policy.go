@@ -97,6 +97,8 @@ type Decision struct {
 	Reason  Reason
 	// Rule is the index of the rule that matched, or NoRule.
 	Rule int
+
+	at time.Time // when the session was judged
 }
 
 // PolicyConfig configures a Policy. Its zero value asks for a session everywhere
@@ -273,7 +275,7 @@ func (r *Rule) forPath(path []byte) bool {
 // judge decides about a question that falls under a rule, given the session. now is
 // the time that sessions are judged by.
 func (p *Policy) judge(rule int, s latchkey.Session, now time.Time) Decision {
-	d := Decision{Verdict: SignIn, Reason: ReasonNoSession, Rule: rule}
+	d := Decision{Verdict: SignIn, Reason: ReasonNoSession, Rule: rule, at: now}
 	if rule == NoRule {
 		if s.SignedIn() {
 			d.Verdict, d.Reason = Grant, ReasonSatisfied
