@@ -83,3 +83,36 @@ func TestNoEdge(t *testing.T) {
 	h.problem(h.do(call{path: "/auth/forward", header: asked, host: "auth.example.com"}), 421, "misdirected")
 	h.problem(h.do(call{path: "/auth/forward", host: "auth.example.com"}), 404, "not_found")
 }
+
+// A panic at the edge ends the connection: no proxy takes that for a grant.
+func TestEdgePanic(t *testing.T) {
+	panics := false
+	h := start(t, func(m *latchkey.Config, s *server.Config) {
+		m.Filter = func(latchkey.Session) bool {
+			if panics {
+				panic("canary-" + adminKey)
+			}
+			return true
+		}
+		withEdge(t, false)(m, s)
+	})
+	i := h.issue("alice", "")
+	panics = true
+	req, err := http.NewRequest("GET", h.web.URL+"/auth/envoy/x", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("X-Forwarded-Proto", "https")
+	req.Header.Set("Cookie", cookieName+"="+i.token)
+	if res, err := h.web.Client().Do(req); err == nil {
+		res.Body.Close()
+		t.Errorf("answered %d", res.StatusCode)
+	}
+	panics = false
+	if metrics := string(h.do(call{path: "/metrics"}).body); !strings.Contains(metrics, "latchkey_http_panics_total 1") {
+		t.Error("not counted")
+	}
+	if logs := h.logs.String(); !strings.Contains(logs, "the edge panicked") || strings.Contains(logs, "canary") {
+		t.Errorf("log: %s", logs)
+	}
+}
