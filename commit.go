@@ -19,6 +19,7 @@ type commits struct {
 // commitment is one request's changes on their way into the row.
 type commitment struct {
 	secret [32]byte
+	issued int64   // of a token of version 2, when: activity
 	hint   *Record // the row as the request read it, or nil
 	ops    []op
 	done   chan struct{} // closed when rec or err is set
@@ -143,8 +144,13 @@ func (m *Manager) swap(ctx context.Context, id ID, batch []*commitment) {
 				return
 			}
 		}
-		next, err := m.merge(m.touches.ahead(rec), batch)
-		if rec == batch[0].hint && (err != nil || refusesAny(batch)) {
+		hinted := rec == batch[0].hint
+		rec = m.touches.ahead(rec)
+		for _, b := range batch {
+			rec = m.provenActive(ctx, b.issued, rec, m.Now())
+		}
+		next, err := m.merge(rec, batch)
+		if hinted && (err != nil || refusesAny(batch)) {
 			// What a request read a while ago may grant; only a fresh read refuses.
 			rec, batch[0].hint = nil, nil
 			continue

@@ -129,12 +129,12 @@ func (m *Manager) carryOver(ctx context.Context, st *state, in *SignIn, create *
 	data := newValues(nil)
 	switch {
 	case in.KeepData && len(st.view) > 0:
-		rec, err := m.store.Get(ctx, create.Replaces)
+		rec, err := m.row(ctx, &st.tok)
 		if err != nil {
-			return nil, sessionGone(err)
+			return nil, err
 		}
 		at := m.Now()
-		if _, ok := m.currentSecret(rec, st.tok.secret(), at); !ok || m.touches.ahead(rec).StateAt(at) != Live {
+		if _, ok := m.currentSecret(rec, st.tok.secret(), at); !ok || rec.StateAt(at) != Live {
 			break // it was ended or renewed elsewhere: nothing of it is this visitor's any more
 		}
 		opened, err := m.openData(rec, st.tok.secret())

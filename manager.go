@@ -2,6 +2,7 @@ package latchkey
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/json"
 	"errors"
@@ -25,6 +26,7 @@ type Manager struct {
 	keeper     Timekeeper // nil: the node's own clock
 	cookieName string
 	placement  [32]byte
+	storeID    [8]byte // what tokens of version 2 know the store by
 	commits    commits
 	touches    toucher
 	streams    streams
@@ -56,6 +58,8 @@ func New(cfg Config) (*Manager, error) {
 	} else if _, err := cfg.Rand.Read(m.placement[:]); err != nil {
 		return nil, NewError(CodeInternal, "no randomness from the system", err)
 	}
+	sum := sha256.Sum256(append([]byte("latchkey/store/v1"), m.placement[:]...))
+	copy(m.storeID[:], sum[:])
 	m.touches.start(m)
 	return m, nil
 }
@@ -64,7 +68,9 @@ func New(cfg Config) (*Manager, error) {
 // still to be recorded, and stops. It does not close the store. After ctx ends it
 // gives up and returns ctx's error.
 func (m *Manager) Close(ctx context.Context) error {
-	m.streams.close()
+	if err := m.streams.close(ctx); err != nil {
+		return err
+	}
 	if err := m.commits.wait(ctx); err != nil {
 		return err
 	}
@@ -213,7 +219,7 @@ func (m *Manager) remembered(st *state, told view, now Moment, req request) bool
 // may refuse it for this request, with its activity noted and its token under the
 // active key.
 func (m *Manager) admit(ctx context.Context, st *state, now Moment, req request) error {
-	if m.cfg.Filter != nil && !m.cfg.Filter(Session{v: st.view, seen: st.seen, m: m}) {
+	if m.cfg.Filter != nil && !m.cfg.Filter(st.readOnly()) {
 		st.none()
 		st.refused = true
 		return errInvalid(errRefused)
@@ -229,7 +235,7 @@ func (m *Manager) admit(ctx context.Context, st *state, now Moment, req request)
 		m.active(&st.tok, st.view, st.seen, now, req)
 	}
 	switch {
-	case st.issued != nil:
+	case st.issued != nil || st.tok.bearer:
 	case st.tok.isSealed():
 		m.reissue(st, now, req)
 	case m.stale(&st.tok, now):
@@ -244,7 +250,11 @@ func (m *Manager) active(tok *token, v view, seen int64, now Moment, req request
 		return
 	}
 	if us := m.storeMicros(now); us-seen >= touchInterval(v.int(viewIdle)) {
-		m.touch(*tok.id(), us)
+		first := us
+		if tok.isSealed() && tok.issued < us {
+			first = tok.issued // the row may not have been told of that
+		}
+		m.touch(*tok.id(), first, us)
 	}
 }
 
@@ -315,7 +325,7 @@ var errReread = errors.New("joined trip refuses")
 func (m *Manager) judge(ctx context.Context, st *state, rec *Record, filling Filling, now Moment, req request) error {
 	rec = m.touches.ahead(rec)
 	at := m.storeTime(now)
-	rec = m.provenActive(ctx, &st.tok, rec, at)
+	rec = m.provenActive(ctx, st.tok.issued, rec, at)
 	hash := st.tok.hash()
 	current := subtle.ConstantTimeCompare(rec.SecretHash[:], hash[:]) == 1
 	previous := subtle.ConstantTimeCompare(rec.PreviousHash[:], hash[:]) == 1

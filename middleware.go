@@ -67,7 +67,7 @@ func (m *Manager) Read(w http.ResponseWriter, r *http.Request) (Session, error) 
 		}
 		return Session{}, nil
 	}
-	now, req := m.clock.Now(), m.request(r)
+	now, req := m.clock.Now(), m.request(r, &tok)
 	if v, seen, ok := m.glance(&tok, now, req); ok {
 		m.counters.hit(&tok)
 		s := Session{v: v, seen: seen, m: m}
@@ -138,7 +138,7 @@ func (m *Manager) begin(st *state, w http.ResponseWriter, r *http.Request) error
 		}
 		return nil
 	}
-	err := m.find(r.Context(), st, m.request(r))
+	err := m.find(r.Context(), st, m.request(r, &st.tok))
 	if errors.Is(err, ErrInvalidSession) {
 		st.view, st.seen, st.rec = nil, 0, nil
 		return nil
@@ -146,10 +146,12 @@ func (m *Manager) begin(st *state, w http.ResponseWriter, r *http.Request) error
 	return err
 }
 
-// request tells how the token of r is to be judged.
-func (m *Manager) request(r *http.Request) request {
+// request tells how the token of r is to be judged. Who sends it in Authorization
+// takes no cookie, so that nothing is to be had in its place.
+func (m *Manager) request(r *http.Request, tok *token) request {
 	passive := m.cfg.Passive != nil && m.cfg.Passive(r)
-	req := request{passive: passive, rotate: !passive && m.cfg.RotateEvery > 0, reissue: !passive}
+	renewable := !passive && !tok.bearer
+	req := request{passive: passive, rotate: renewable && m.cfg.RotateEvery > 0, reissue: renewable}
 	if m.cache != nil {
 		req.within = m.cache.Staleness()
 	}
@@ -170,6 +172,7 @@ func (m *Manager) credential(tok *token, r *http.Request) (present, ok bool) {
 			}
 			if count == 0 {
 				value, count = given, 1
+				tok.bearer = true
 			}
 		}
 	}

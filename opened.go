@@ -3,6 +3,8 @@ package latchkey
 import (
 	"strings"
 	"sync/atomic"
+
+	"github.com/latchkey-go/latchkey/keyring"
 )
 
 // openedTokens remembers tokens of version 2 that were opened not long ago, so that
@@ -18,11 +20,13 @@ type openedSet struct {
 	entries [openedWays]atomic.Pointer[openedToken]
 }
 
-// Bounds of what is remembered: 16,384 tokens, at some 700 bytes each.
+// Bounds of what is remembered: 16,384 tokens, at some 700 bytes each, and under
+// 3 KiB where they are as long as can be.
 const (
-	openedWays = 4
-	openedSets = 1 << openedBits
-	openedBits = 12
+	openedLength = 1024
+	openedWays   = 4
+	openedSets   = 1 << openedBits
+	openedBits   = 12
 )
 
 // openedToken is one of them. It is never changed.
@@ -30,6 +34,9 @@ type openedToken struct {
 	keys uint64 // the keyring's version that it was opened under
 	tok  token
 	view view
+	// next is the token that was handed out in its place, to be handed out again to
+	// those who ask at the same time, or take no cookies.
+	next atomic.Pointer[token]
 }
 
 // place is which set a token is in, and its mark there. Both are of the last
@@ -58,7 +65,9 @@ func (m *Manager) open(tok *token) (view, bool) {
 			continue
 		}
 		if e := set.entries[i].Load(); e != nil && e.keys == version && sameText(e.tok.sealed, tok.sealed) {
+			bearer := tok.bearer
 			*tok = e.tok
+			tok.bearer = bearer
 			return e.view, true
 		}
 		way = i
@@ -67,15 +76,55 @@ func (m *Manager) open(tok *token) (view, bool) {
 	switch {
 	case !ok:
 		return nil, false
+	case len(tok.sealed) > openedLength:
 	case way < 0: // a copy is for those who come again
 		set.entries[free].Store(nil)
 		set.marks[free].Store(mark)
 	default:
 		e := &openedToken{keys: version, tok: *tok, view: v}
 		e.tok.sealed = strings.Clone(tok.sealed) // without the headers around it
+		e.tok.bearer = false
 		set.entries[way].Store(e)
 	}
 	return v, true
+}
+
+// find returns the entry of a token that was remembered.
+func (o *openedTokens) find(tok *token) *openedToken {
+	number, mark := place(tok.sealed)
+	set := &o[number]
+	for i := range set.marks {
+		if set.marks[i].Load() == mark {
+			if e := set.entries[i].Load(); e != nil && sameText(e.tok.sealed, tok.sealed) {
+				return e
+			}
+		}
+	}
+	return nil
+}
+
+// successorOf returns the token that was handed out in place of one a while ago, if
+// it is under the active key and needs no replacement itself.
+func (m *Manager) successorOf(tok *token, active keyring.ID, us int64) (token, bool) {
+	if m.opened == nil {
+		return token{}, false
+	}
+	if e := m.opened.find(tok); e != nil {
+		if next := e.next.Load(); next != nil && next.key == active && !next.pastHalf(us) && next.issued >= tok.issued {
+			return *next, true
+		}
+	}
+	return token{}, false
+}
+
+// noteSuccessor remembers what was handed out in place of a token.
+func (m *Manager) noteSuccessor(tok, next *token) {
+	if m.opened == nil {
+		return
+	}
+	if e := m.opened.find(tok); e != nil {
+		e.next.Store(next)
+	}
 }
 
 // sameText compares in a time that depends on the lengths alone.

@@ -146,7 +146,7 @@ func (m *Manager) revoke(ctx context.Context, r Revocation) (RevokeResult, error
 			m.cache.Drop(result.IDs...)
 		}
 	}
-	if err != nil && r.ID.IsZero() {
+	if err != nil && r.ID.IsZero() || r.All {
 		m.doubt()
 	}
 	if err != nil {
@@ -157,7 +157,8 @@ func (m *Manager) revoke(ctx context.Context, r Revocation) (RevokeResult, error
 }
 
 // doubt has the tokens of stateless sessions judged by their rows until it is known
-// again which have changed: some may have ended although the answer was lost.
+// again which have changed: some have ended that were not named, or may have although
+// the answer was lost.
 func (m *Manager) doubt() {
 	if m.ledger != nil {
 		m.ledger.Doubt()
@@ -227,12 +228,10 @@ func (m *Manager) Purge(ctx context.Context, p Purge) (int, error) {
 	}
 	if !p.Erase.IsZero() && m.cache != nil {
 		defer m.cache.Clear()
+		defer m.doubt()
 	}
 	n, err := m.store.Purge(ctx, p)
 	if err != nil {
-		if !p.Erase.IsZero() {
-			m.doubt()
-		}
 		return n, unavailable(err)
 	}
 	return n, nil

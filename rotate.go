@@ -263,11 +263,10 @@ const maxAttempts = 32
 
 // renew makes one attempt.
 func (m *Manager) renew(ctx context.Context, st *state, n Renewal) error {
-	rec, err := m.store.Get(ctx, *st.tok.id())
+	rec, err := m.row(ctx, &st.tok)
 	if err != nil {
-		return sessionGone(err)
+		return err
 	}
-	rec = m.touches.ahead(rec)
 	now := m.clock.Now()
 	at := m.storeTime(now)
 	old, ok := m.currentSecret(rec, st.tok.secret(), at)

@@ -62,6 +62,16 @@ func (st *state) session() Session {
 	return Session{v: v, seen: seen, st: st, m: st.m}
 }
 
+// readOnly is a hold that can read everything and change nothing.
+func (st *state) readOnly() Session {
+	s := Session{v: st.view, seen: st.seen, m: st.m}
+	if st.view.sealed() { // its data has to be opened first
+		s.st = &state{m: st.m, tok: st.tok, view: st.view, seen: st.seen, rec: st.rec, r: st.r}
+		s.st.phase.Store(phaseDone)
+	}
+	return s
+}
+
 // snapshot returns the view that is current.
 func (st *state) snapshot() (view, int64) {
 	st.mu.Lock()
@@ -122,12 +132,12 @@ func (st *state) loadData() {
 			ctx = st.r.Context()
 		}
 		var err error
-		if rec, err = st.m.store.Get(ctx, *st.tok.id()); err != nil {
-			st.broken = sessionGone(err)
+		if rec, err = st.m.row(ctx, &st.tok); err != nil {
+			st.broken = err
 			return
 		}
 		at := st.m.Now()
-		if _, ok := st.m.currentSecret(rec, st.tok.secret(), at); !ok || st.m.touches.ahead(rec).StateAt(at) != Live {
+		if _, ok := st.m.currentSecret(rec, st.tok.secret(), at); !ok || rec.StateAt(at) != Live {
 			st.broken = errInvalid(errEnded)
 			return
 		}
@@ -210,7 +220,7 @@ func (st *state) save(ctx context.Context) error {
 	if len(st.view) == 0 {
 		return st.m.createAnonymous(ctx, st)
 	}
-	c := &commitment{secret: *st.tok.secret(), hint: st.rec, ops: slices.Clone(st.ops)}
+	c := &commitment{secret: *st.tok.secret(), issued: st.tok.issued, hint: st.rec, ops: slices.Clone(st.ops)}
 	id := *st.tok.id()
 	var rec *Record
 	var err error

@@ -38,7 +38,8 @@ const (
 	sealNumbers    = sealGeneration + 8 // those of the view from viewCreated on
 	sealID         = sealNumbers + (viewID - viewCreated)
 	sealSecret     = sealID + 16
-	sealStrings    = sealSecret + 32
+	sealStore      = sealSecret + 32
+	sealStrings    = sealStore + 8
 )
 
 // sealData is the flag of an identity whose row has held data from the start.
@@ -85,6 +86,7 @@ func (t *token) open(keys *keyring.Ring) (view, bool) {
 	copy(t.raw[2:18], head[sealID:])
 	copy(t.raw[18:50], head[sealSecret:])
 	t.generation = binary.BigEndian.Uint64(head[sealGeneration:])
+	copy(t.store[:], head[sealStore:])
 
 	// The strings stay where they were decrypted, and the view's head goes before
 	// them, over what was the nonce and the head of the identity.
@@ -117,6 +119,7 @@ func (m *Manager) seal(key keyring.ID, v view, generation uint64, secret *[32]by
 	binary.BigEndian.PutUint64(plain[sealNumbers+viewSeen-viewCreated:], uint64(issued))
 	copy(plain[sealID:], v[viewID:viewStrings])
 	copy(plain[sealSecret:], secret[:])
+	copy(plain[sealStore:], m.storeID[:])
 	plain = append(plain, strings...)
 	raw, ok := m.keys.Seal(key, keyring.PurposeSealed, []byte{sealedVersion, byte(key)}, plain, []byte{sealedVersion, byte(key)}, m.cfg.Rand)
 	clear(plain)
@@ -143,7 +146,7 @@ func (m *Manager) fits(rec *Record) error {
 // hitSealed judges an opened token of version 2 by itself. Like hit it only ever
 // grants: what does not fit goes by the row.
 func (m *Manager) hitSealed(tok *token, v view, now Moment, req request) bool {
-	if m.ledger == nil || !m.ledger.Unchanged(*tok.id(), tok.generation, now, req.within) {
+	if m.ledger == nil || tok.store != m.storeID || !m.ledger.Unchanged(*tok.id(), tok.generation, now, req.within) {
 		return false
 	}
 	us := m.storeMicros(now)
@@ -158,13 +161,23 @@ func (t *token) pastHalf(us int64) bool {
 	return t.isSealed() && t.idle > 0 && us-t.issued >= t.idle/2
 }
 
-// provenActive returns rec as the token shows it: that it was issued is activity,
-// even if the node that issued it died before it had written so.
-func (m *Manager) provenActive(ctx context.Context, tok *token, rec *Record, at time.Time) *Record {
-	if !tok.isSealed() || rec.ID != *tok.id() || tok.issued <= micro(rec.LastSeenAt) || rec.StateAt(at) == Revoked {
+// row reads the row of the session in hand, with all activity that is known of.
+func (m *Manager) row(ctx context.Context, tok *token) (*Record, error) {
+	rec, err := m.store.Get(ctx, *tok.id())
+	if err != nil {
+		return nil, sessionGone(err)
+	}
+	return m.provenActive(ctx, tok.issued, m.touches.ahead(rec), m.Now()), nil
+}
+
+// provenActive returns rec as a token of version 2 shows it: that it was issued, at
+// an instant that is 0 for other tokens, is activity, even if the node that issued
+// it died before it had written so.
+func (m *Manager) provenActive(ctx context.Context, issued int64, rec *Record, at time.Time) *Record {
+	if issued <= micro(rec.LastSeenAt) || rec.StateAt(at) == Revoked {
 		return rec
 	}
-	seen := fromMicro(min(tok.issued, micro(at)))
+	seen := fromMicro(min(issued, micro(at)))
 	if rec.StateAt(at) == Idle { // the store judges by what it was told
 		if m.store.Touch(ctx, []Touch{{ID: rec.ID, At: seen}}) != nil {
 			return rec
@@ -178,7 +191,7 @@ func (m *Manager) provenActive(ctx context.Context, tok *token, rec *Record, at 
 // drawSealed makes a token of version 2 from a view of the session.
 func (m *Manager) drawSealed(key keyring.ID, v view, generation uint64, secret *[32]byte, issued int64) (token, bool) {
 	text, ok := m.seal(key, v, generation, secret, issued)
-	t := token{key: key, sealed: text, generation: generation, issued: issued, idle: v.int(viewIdle)}
+	t := token{key: key, sealed: text, store: m.storeID, generation: generation, issued: issued, idle: v.int(viewIdle)}
 	t.raw[0], t.raw[1] = sealedVersion, byte(key)
 	id := v.id()
 	copy(t.raw[2:18], id[:])
@@ -200,10 +213,13 @@ func (m *Manager) reissue(st *state, now Moment, req request) {
 	if slide {
 		issued = us
 	}
-	secret := *st.tok.secret()
-	tok, ok := m.drawSealed(active, st.view, st.tok.generation, &secret, issued)
+	tok, ok := m.successorOf(&st.tok, active, us)
 	if !ok {
-		return
+		secret := *st.tok.secret()
+		if tok, ok = m.drawSealed(active, st.view, st.tok.generation, &secret, issued); !ok {
+			return
+		}
+		m.noteSuccessor(&st.tok, &tok)
 	}
 	if active != st.tok.key {
 		m.counters.resigned.Add(1)

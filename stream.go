@@ -1,6 +1,7 @@
 package latchkey
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -60,24 +61,40 @@ type stream struct {
 	end              context.CancelCauseFunc
 	identity         Identity
 	assurance, roles string
-
-	// Kept by streams.run alone.
-	due             int64 // store time in microseconds by which its row is to be read again
-	asked, answered int64 // when the store was last asked about it, and last spoke; by the monotonic clock
 }
 
-// streams are the contexts that a Manager watches, and the goroutine that does.
-// It runs while there are any.
+// watched is one session with its streams. All fields are guarded by streams.mu.
+type watched struct {
+	streams []*stream
+	named   bool  // by the feed, since it was last read
+	stale   bool  // anything may have ended since it was last read
+	reading bool  // its row is being read
+	due     int64 // store time in microseconds by which its row is to be read again; 0 for at once
+	asked   int64 // when it was last read, by the monotonic clock
+	since   int64 // since when the store owes an answer about it; 0 for not at all
+}
+
+// streams are the contexts that a Manager watches, and the goroutines that do. They
+// run while there are any.
 type streams struct {
-	mu      sync.Mutex
-	watched map[ID][]*stream
-	told    map[ID]bool // named by the feed since they were last read
-	all     bool        // any may have ended
-	lease   *Moment     // when the feed last proved itself alive
-	wake    chan struct{}
-	stop    context.CancelFunc // nil while nothing runs
-	running sync.WaitGroup
-	closed  bool
+	mu       sync.Mutex
+	sessions map[ID]*watched
+	current  *watcher // nil while nothing runs
+	running  sync.WaitGroup
+	closed   bool
+}
+
+// watcher is one life of the goroutines.
+type watcher struct {
+	m     *Manager
+	ctx   context.Context
+	stop  context.CancelFunc
+	wake  chan struct{} // capacity 1
+	lease *Moment       // when the feed last proved itself alive; guarded by streams.mu
+
+	// What the feed named goes before what is read in turn, and neither waits for
+	// the other's reads.
+	urgent, turn chan struct{}
 }
 
 func (w *streams) add(m *Manager, st *stream) error {
@@ -86,93 +103,119 @@ func (w *streams) add(m *Manager, st *stream) error {
 	if w.closed {
 		return unavailable(errManager)
 	}
-	if w.watched == nil {
-		w.watched, w.told, w.wake = make(map[ID][]*stream), make(map[ID]bool), make(chan struct{}, 1)
-	}
-	st.answered = m.clock.Now().Mono
-	w.watched[st.id] = append(w.watched[st.id], st)
-	w.told[st.id] = true // it may have ended since it was looked up
-	if w.stop == nil {
+	if w.current == nil {
 		ctx, cancel := context.WithCancel(context.Background())
-		w.stop, w.lease = cancel, nil
-		w.running.Go(func() { w.run(ctx, m) })
+		c := &watcher{m: m, ctx: ctx, stop: cancel, wake: make(chan struct{}, 1),
+			urgent: make(chan struct{}, streamChecks), turn: make(chan struct{}, streamChecks)}
+		w.current, w.sessions = c, make(map[ID]*watched)
+		w.running.Go(func() { w.run(c) })
 		if feed, ok := m.store.(Feed); ok {
-			w.running.Go(func() { w.follow(ctx, m, feed) })
+			w.running.Go(func() { w.follow(c, feed) })
 		}
 	}
-	w.signal()
+	s := w.sessions[st.id]
+	if s == nil {
+		s = &watched{}
+		w.sessions[st.id] = s
+	}
+	s.streams = append(s.streams, st)
+	s.named = true // it may have ended since it was looked up
+	w.current.signal()
 	return nil
 }
 
 func (w *streams) remove(st *stream) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	list := slices.DeleteFunc(slices.Clone(w.watched[st.id]), func(other *stream) bool { return other == st })
-	if len(list) > 0 {
-		w.watched[st.id] = list
+	s := w.sessions[st.id]
+	if s == nil {
 		return
 	}
-	delete(w.watched, st.id)
-	delete(w.told, st.id)
-	if len(w.watched) == 0 && w.stop != nil {
-		w.stop()
-		w.stop = nil
+	s.streams = slices.DeleteFunc(slices.Clone(s.streams), func(other *stream) bool { return other == st })
+	if len(s.streams) > 0 {
+		return
+	}
+	delete(w.sessions, st.id)
+	if len(w.sessions) == 0 && w.current != nil {
+		w.current.stop()
+		w.current = nil
 	}
 }
 
-// close ends every stream and waits for the goroutines.
-func (w *streams) close() {
+// close ends every stream and waits for the goroutines, or until ctx ends.
+func (w *streams) close(ctx context.Context) error {
 	w.mu.Lock()
 	w.closed = true
-	if w.stop != nil {
-		w.stop()
-		w.stop = nil
+	if w.current != nil {
+		w.current.stop()
+		w.current = nil
 	}
 	var list []*stream
-	for _, l := range w.watched {
-		list = append(list, l...)
+	for _, s := range w.sessions {
+		list = append(list, s.streams...)
 	}
 	w.mu.Unlock()
 	for _, st := range list {
 		st.end(unavailable(errManager))
 	}
-	w.running.Wait()
+	done := make(chan struct{})
+	go func() {
+		w.running.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
-// signal wakes run. The caller holds the lock.
-func (w *streams) signal() {
+// signal wakes run.
+func (c *watcher) signal() {
 	select {
-	case w.wake <- struct{}{}:
+	case c.wake <- struct{}{}:
 	default:
 	}
 }
 
-// follow keeps the feed open until ctx ends.
-func (w *streams) follow(ctx context.Context, m *Manager, feed Feed) {
-	for ctx.Err() == nil {
+// follow keeps the feed open until the watcher is stopped.
+func (w *streams) follow(c *watcher, feed Feed) {
+	for c.ctx.Err() == nil {
 		// An error needs no report: without a proof every session is read.
-		_ = feed.Follow(ctx, m.streamBound()/4, func(b Batch) {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			w.all = w.all || b.All || b.Reset
-			for _, id := range b.IDs {
-				if _, ok := w.watched[id]; ok {
-					w.told[id] = true
-				}
-			}
-			if b.Sent != (Moment{}) && (w.lease == nil || b.Sent.Mono >= w.lease.Mono) {
-				w.lease = &b.Sent
-			}
-			if w.all || len(w.told) > 0 {
-				w.signal()
-			}
-		})
+		_ = feed.Follow(c.ctx, c.m.streamBound()/4, func(b Batch) { w.deliver(c, b) })
 		timer := time.NewTimer(streamPause)
 		select {
-		case <-ctx.Done():
+		case <-c.ctx.Done():
 		case <-timer.C:
 		}
 		timer.Stop()
+	}
+}
+
+// deliver takes one batch of the feed.
+func (w *streams) deliver(c *watcher, b Batch) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.current != c {
+		return
+	}
+	news := b.All || b.Reset
+	if news {
+		for _, s := range w.sessions {
+			s.stale = true
+		}
+	}
+	for _, id := range b.IDs {
+		if s := w.sessions[id]; s != nil {
+			s.named, news = true, true
+		}
+	}
+	if b.Sent != (Moment{}) && (c.lease == nil || b.Sent.Mono >= c.lease.Mono) {
+		c.lease = &b.Sent
+	}
+	if news {
+		c.signal()
 	}
 }
 
@@ -185,85 +228,118 @@ func (m *Manager) streamBound() time.Duration {
 	return time.Second / 2
 }
 
-// run reads what the feed named, what has reached a limit and, while the feed is
-// silent, everything.
-func (w *streams) run(ctx context.Context, m *Manager) {
-	tick := time.NewTicker(max(m.streamBound()/4, time.Millisecond))
+// run has the rows read that are to be, and ends what the store has left without an
+// answer for too long.
+func (w *streams) run(c *watcher) {
+	tick := time.NewTicker(max(c.m.streamBound()/4, time.Millisecond))
 	defer tick.Stop()
 	for {
 		select {
-		case <-ctx.Done():
+		case <-c.ctx.Done():
 			return
 		case <-tick.C:
-		case <-w.wake:
+		case <-c.wake:
 		}
-		ids := w.take(m)
-		var checks sync.WaitGroup
-		slots := make(chan struct{}, streamChecks)
-		for id, list := range ids {
-			slots <- struct{}{}
-			checks.Go(func() {
-				defer func() { <-slots }()
-				m.check(ctx, id, list)
-			})
-		}
-		checks.Wait()
+		w.round(c)
 	}
 }
 
-// take returns the streams whose row is to be read now.
-func (w *streams) take(m *Manager) map[ID][]*stream {
-	now, bound := m.clock.Now(), m.streamBound()
-	at := m.storeMicros(now)
+// round starts reads as far as there is room for them: what the feed named first,
+// and then whatever has waited longest.
+func (w *streams) round(c *watcher) {
+	now, bound := c.m.clock.Now(), int64(c.m.streamBound())
+	at := c.m.storeMicros(now)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	all := w.all
-	w.all = false
-	silent := w.lease == nil || time.Duration(max(now.Mono-w.lease.Mono, now.Wall-w.lease.Wall, w.lease.Wall-now.Wall)) > bound
-	out := make(map[ID][]*stream)
-	for id, list := range w.watched {
-		wanted := all || w.told[id]
-		for _, st := range list {
-			wanted = wanted || st.due != 0 && at >= st.due || (silent || st.asked > st.answered) && now.Mono-st.asked >= int64(bound)
+	if w.current != c {
+		return
+	}
+	silent := c.lease == nil || max(now.Mono-c.lease.Mono, now.Wall-c.lease.Wall, c.lease.Wall-now.Wall) > bound
+	var turn []ID
+	for id, s := range w.sessions {
+		if s.since != 0 && now.Mono-s.since >= int64(StreamGrace) {
+			for _, st := range s.streams {
+				st.end(unavailable(errNoAnswer))
+			}
+			continue
 		}
-		if wanted {
-			out[id] = list
+		switch {
+		case s.reading:
+		case s.named && w.begin(c, c.urgent, id, s, now.Mono):
+		case s.named, s.stale, at >= s.due && s.due != 0, (silent || s.since != 0) && now.Mono-s.asked >= bound:
+			if turn = append(turn, id); s.since == 0 {
+				s.since = max(now.Mono, 1)
+			}
 		}
 	}
-	clear(w.told)
-	return out
+	slices.SortFunc(turn, func(a, b ID) int { return cmp.Compare(w.sessions[a].asked, w.sessions[b].asked) })
+	for _, id := range turn {
+		if !w.begin(c, c.turn, id, w.sessions[id], now.Mono) {
+			return
+		}
+	}
+}
+
+// begin reads a session's row if there is a place for it among places. The caller
+// holds w.mu.
+func (w *streams) begin(c *watcher, places chan struct{}, id ID, s *watched, now int64) bool {
+	select {
+	case places <- struct{}{}:
+	default:
+		return false
+	}
+	s.named, s.stale, s.reading, s.asked = false, false, true, now
+	if s.since == 0 {
+		s.since = max(now, 1)
+	}
+	w.running.Go(func() {
+		w.check(c, id, s)
+		<-places
+		c.signal() // there may be another one waiting for the place
+	})
+	return true
 }
 
 // check reads one session's row and ends its streams if it does not stand.
-func (m *Manager) check(ctx context.Context, id ID, list []*stream) {
-	asked := m.clock.Now().Mono
-	callCtx, cancel := context.WithTimeout(ctx, streamTimeout)
-	rec, err := m.store.Get(callCtx, id)
+func (w *streams) check(c *watcher, id ID, s *watched) {
+	ctx, cancel := context.WithTimeout(c.ctx, streamTimeout)
+	rec, err := c.m.store.Get(ctx, id)
 	cancel()
-	if ctx.Err() != nil {
+	if c.ctx.Err() != nil {
 		return
 	}
-	clock := m.clock.Now()
-	now := m.storeTime(clock)
 	if err == nil {
-		rec = m.touches.ahead(rec)
+		rec = c.m.touches.ahead(rec)
 	}
-	for _, st := range list {
-		st.asked = asked
-		switch {
-		case CodeOf(err) == CodeNoSuchSession:
-			st.end(errInvalid(errUnknown))
-		case err != nil:
-			if clock.Mono-st.answered >= int64(StreamGrace) {
-				st.end(unavailable(errNoAnswer))
-			}
-		case rec.StateAt(now) != Live:
-			st.end(errInvalid(errEnded))
-		case !m.stillAs(st, rec):
+	now := c.m.Now()
+	w.mu.Lock()
+	list := s.streams
+	w.mu.Unlock()
+	var changed []*stream
+	if err == nil { // the program's filter is asked without the lock
+		changed = slices.DeleteFunc(slices.Clone(list), func(st *stream) bool { return c.m.stillAs(st, rec) })
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s.reading = false
+	switch {
+	case CodeOf(err) == CodeNoSuchSession:
+		s.endAll(errInvalid(errUnknown))
+	case err != nil:
+	case rec.StateAt(now) != Live:
+		s.endAll(errInvalid(errEnded))
+	default:
+		s.since, s.due = 0, micro(rec.EndsAt())
+		for _, st := range changed {
 			st.end(errInvalid(errPrivileges))
-		default:
-			st.answered, st.due = clock.Mono, micro(rec.EndsAt())
 		}
+	}
+}
+
+// endAll ends every stream of a session.
+func (s *watched) endAll(cause error) {
+	for _, st := range s.streams {
+		st.end(cause)
 	}
 }
 

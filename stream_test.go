@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/latchkeytest"
+	"github.com/latchkey-go/latchkey/store/memory"
 	"github.com/latchkey-go/latchkey/store/storetest"
 )
 
@@ -147,9 +149,11 @@ func TestWatchUnderFaults(t *testing.T) {
 	clock.Advance(time.Second)
 	goesOn(t, away)
 	faulty.Fail(storetest.NotPersisted)
-	clock.Advance(latchkey.StreamGrace - 2*time.Second)
+	clock.Advance(time.Second)
 	goesOn(t, away)
-	clock.Advance(3 * time.Second)
+	clock.Advance(latchkey.StreamGrace - 3*time.Second)
+	goesOn(t, away)
+	clock.Advance(4 * time.Second)
 	if code := ended(t, away); code != latchkey.CodeStoreUnavailable {
 		t.Errorf("ended with %q", code)
 	}
@@ -209,4 +213,75 @@ func ExampleSession_Watch() {
 	fmt.Println(b.get(site, "/events"))
 	// Output:
 	// 200 data: hello; closed: invalid_session
+}
+
+// slow is a store whose reads take their time.
+type slow struct {
+	*memory.Store
+	pause atomic.Int64
+}
+
+func (s *slow) Get(ctx context.Context, id latchkey.ID) (*latchkey.Record, error) {
+	time.Sleep(time.Duration(s.pause.Load()))
+	return s.Store.Get(ctx, id)
+}
+
+// While everything is read again, slowly, what the feed names goes first.
+func TestWatchNamedFirst(t *testing.T) {
+	var store *slow
+	var feed *storetest.Faulty
+	m, _, _ := setup(t, func(c *latchkey.Config) {
+		store = &slow{Store: c.Store.(*memory.Store)}
+		feed = storetest.NewFaulty(store)
+		c.Store = feed
+	})
+	var victim context.Context
+	for i := range 600 {
+		ctx := watch(t, m, issue(t, m, fmt.Sprintf("user-%d", i)))
+		if i == 599 {
+			victim = ctx
+		}
+	}
+	goesOn(t, victim)
+	store.pause.Store(int64(400 * time.Millisecond))
+	// The feed breaks and is opened again, so that every session is doubtful: seven
+	// seconds of reading.
+	feed.CutFeed(true)
+	feed.CutFeed(false)
+	time.Sleep(1300 * time.Millisecond)
+	if _, err := m.Revoke(t.Context(), latchkey.Revocation{Provider: "local", Subject: "user-599", By: "admin"}); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	ended(t, victim)
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("ended after %v", took)
+	}
+}
+
+// One stream's end and the next one's beginning lose nothing in between.
+func TestWatchTurnover(t *testing.T) {
+	m, _, _ := setup(t, nil)
+	for range 200 {
+		one, two := issue(t, m, "ann"), issue(t, m, "bob")
+		_, cancel, err := lookup(t, m, one).Watch(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := lookup(t, m, two)
+		if _, err := m.Revoke(t.Context(), latchkey.Revocation{ID: s.ID(), By: "admin"}); err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+		ctx, stop, err := s.Watch(t.Context()) // found before it was ended
+		if err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(10 * time.Second):
+			t.Fatal("an ended session's stream goes on")
+		}
+		stop()
+	}
 }

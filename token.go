@@ -31,8 +31,11 @@ type token struct {
 
 	// Of a token of version 2: its text, and what was sealed in it.
 	sealed       string
+	store        [8]byte
 	generation   uint64
 	issued, idle int64 // microseconds
+
+	bearer bool // it came in an Authorization header: no cookie is to answer it
 }
 
 // isSealed reports whether the token has the form of version 2.

@@ -31,15 +31,20 @@ func touchInterval(idle int64) int64 {
 // toucher gathers activity and writes it from a goroutine of its own.
 type toucher struct {
 	mu      sync.Mutex
-	pending map[ID]int64 // Unix microseconds of store time
+	pending map[ID]activity
 	quit    chan struct{}
 	done    chan struct{}
 	once    sync.Once
 	err     error
 }
 
+// activity is the first and the last instant of it, in Unix microseconds of store
+// time. The first matters where the row was not told of some before: a session must
+// not look idle between the two.
+type activity struct{ first, last int64 }
+
 func (t *toucher) start(m *Manager) {
-	t.pending = make(map[ID]int64)
+	t.pending = make(map[ID]activity)
 	t.quit, t.done = make(chan struct{}), make(chan struct{})
 	go t.run(m)
 }
@@ -79,7 +84,7 @@ func (t *toucher) stop(ctx context.Context, flush func(context.Context) error) e
 }
 
 // touch notes activity.
-func (m *Manager) touch(id ID, at int64) {
+func (m *Manager) touch(id ID, first, at int64) {
 	if m.cache != nil {
 		m.cache.Touched(id, at)
 	}
@@ -87,7 +92,10 @@ func (m *Manager) touch(id ID, at int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if before, known := t.pending[id]; known || len(t.pending) < maxTouches {
-		t.pending[id] = max(before, at)
+		if known {
+			first, at = min(before.first, first), max(before.last, at)
+		}
+		t.pending[id] = activity{first, at}
 	} else {
 		m.counters.touchesDropped.Add(1)
 	}
@@ -96,13 +104,13 @@ func (m *Manager) touch(id ID, at int64) {
 // ahead returns rec as it will be once the activity noted here is written.
 func (t *toucher) ahead(rec *Record) *Record {
 	t.mu.Lock()
-	at, ok := t.pending[rec.ID]
+	a, ok := t.pending[rec.ID]
 	t.mu.Unlock()
-	if !ok || at <= micro(rec.LastSeenAt) {
+	if !ok || a.last <= micro(rec.LastSeenAt) {
 		return rec
 	}
 	next := *rec
-	next.LastSeenAt = fromMicro(at)
+	next.LastSeenAt = fromMicro(a.last)
 	return &next
 }
 
@@ -111,9 +119,12 @@ func (t *toucher) ahead(rec *Record) *Record {
 func (m *Manager) writeTouch(ctx context.Context, id ID) bool {
 	t := &m.touches
 	t.mu.Lock()
-	at, ok := t.pending[id]
+	a, ok := t.pending[id]
 	t.mu.Unlock()
-	return ok && m.store.Touch(ctx, []Touch{{ID: id, At: fromMicro(at)}}) == nil
+	if ok && a.first < a.last && m.store.Touch(ctx, []Touch{{ID: id, At: fromMicro(a.first)}}) != nil {
+		return false
+	}
+	return ok && m.store.Touch(ctx, []Touch{{ID: id, At: fromMicro(a.last)}}) == nil
 }
 
 // FlushTouches writes the activity noted so far. The Manager does so by itself
@@ -123,10 +134,24 @@ func (m *Manager) FlushTouches(ctx context.Context) error {
 	t := &m.touches
 	t.mu.Lock()
 	batch := make([]Touch, 0, len(t.pending))
-	for id, at := range t.pending {
-		batch = append(batch, Touch{ID: id, At: fromMicro(at)})
+	var first []Touch
+	for id, a := range t.pending {
+		batch = append(batch, Touch{ID: id, At: fromMicro(a.last)})
+		if a.first < a.last {
+			first = append(first, Touch{ID: id, At: fromMicro(a.first)})
+		}
 	}
 	t.mu.Unlock()
+	for len(first) > 0 {
+		part := first[:min(len(first), touchBatch)]
+		first = first[len(part):]
+		callCtx, cancel := context.WithTimeout(ctx, touchDeadline)
+		err := m.store.Touch(callCtx, part)
+		cancel()
+		if err != nil {
+			return unavailable(err)
+		}
+	}
 	for len(batch) > 0 {
 		part := batch[:min(len(batch), touchBatch)]
 		batch = batch[len(part):]
@@ -139,7 +164,7 @@ func (m *Manager) FlushTouches(ctx context.Context) error {
 		m.counters.touches.Add(uint64(len(part)))
 		t.mu.Lock()
 		for _, touch := range part {
-			if t.pending[touch.ID] <= micro(touch.At) {
+			if a := t.pending[touch.ID]; a.last <= micro(touch.At) {
 				delete(t.pending, touch.ID)
 			}
 		}

@@ -78,7 +78,9 @@ def sealed_token(v, key, key_id, sid, secret, nonce, generation):
     numbers = (created, created, micros(v["expires"]), int(v["idle"]) * 1_000_000, micros(v["auth time"]), created, 1)
     identity = bytes([1, 1]) + ends + generation.to_bytes(8, "big") + b"".join(n.to_bytes(8, "big") for n in numbers)
     head = bytes([2, key_id])
-    sealed = AESGCM(derive(key, "latchkey/token/v2")).encrypt(nonce, identity + sid + secret + b"".join(strings), head)
+    store = hashlib.sha256(b"latchkey/store/v1" + bytes.fromhex(v["placement key"])).digest()[:8]
+    plain = identity + sid + secret + store + b"".join(strings)
+    sealed = AESGCM(derive(key, "latchkey/token/v2")).encrypt(nonce, plain, head)
     return "lk_" + b64(head + nonce + sealed)
 
 
