@@ -81,7 +81,6 @@ type front struct {
 	addr  string // where it takes TLS
 	roots *x509.CertPool
 	log   func() string
-	reask func(addr string) // points the proxy's questions elsewhere; nil where no test needs it
 }
 
 // rules of the services behind proxies in tests.
