@@ -81,8 +81,10 @@ func (g *RedisSentinel) Primary(t TB) *Server {
 	for _, sentinel := range g.Sentinels {
 		facts := redisFacts(redisCommand(sentinel.Addr, "SENTINEL", "MASTER", g.Name))
 		epoch, err := strconv.Atoi(facts["config-epoch"])
+		// Of the facts the address is the last to change.
+		addr := strings.Join(redisCommand(sentinel.Addr, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", g.Name), ":")
 		for _, s := range g.Servers {
-			if err == nil && epoch > latest && s.Addr == facts["ip"]+":"+facts["port"] {
+			if err == nil && epoch > latest && s.Addr == addr {
 				found, latest = s, epoch
 			}
 		}

@@ -83,6 +83,8 @@ type Config struct {
 	// Timeout bounds connecting, and each call that comes without a deadline of its
 	// own: 5 seconds unless set, between 100 ms and a minute.
 	Timeout time.Duration
+	// MustExist refuses to make a store where there is none.
+	MustExist bool
 	// Mark is the name that a store made by this call is marked with; see
 	// [Store.Marked]. It does not concern a store that exists.
 	Mark string

@@ -170,6 +170,7 @@ func TestOpenRefuses(t *testing.T) {
 		"NoCluster":     {Config{Addrs: []string{shared.Addr}, Mode: Cluster}, "redis://"},
 		"Replica":       {Config{Addrs: []string{replica.Addr}}, "replica"},
 		"Unreachable":   {Config{Addrs: []string{"127.0.0.1:1"}}, "reached"},
+		"MustExist":     {Config{Addrs: []string{shared.Addr}, Prefix: newPrefix(), MustExist: true}, "there is no store"},
 		"TLS":           {Config{Addrs: []string{shared.Addr}, TLS: tlsConfig()}, shared.Addr},
 	} {
 		t.Run(name, func(t *testing.T) {

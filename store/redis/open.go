@@ -195,13 +195,20 @@ func (s *Store) describe(ctx context.Context, c rueidis.Client) (err error) {
 	if s.cfg.Mode != Cluster {
 		keys = append(keys, s.cfg.Prefix+"gen:")
 	}
+	mustExist := "0"
+	if s.cfg.MustExist {
+		mustExist = "1"
+	}
 	list, err := texts(c.Do(ctx, c.B().Eval().Script(bare(luaInit)).Numkeys(int64(len(keys))).Key(keys...).
-		Arg(hex.EncodeToString(random[:8]), base64.RawURLEncoding.EncodeToString(random[8:]), strconv.Itoa(schema), s.cfg.Mark).Build()))
+		Arg(hex.EncodeToString(random[:8]), base64.RawURLEncoding.EncodeToString(random[8:]), strconv.Itoa(schema), s.cfg.Mark, mustExist).Build()))
 	if rueidis.IsRedisNil(err) || errors.Is(err, errAnswer) {
 		return fmt.Errorf("%w: %s is no description of a store", errForeign, keys[0])
 	}
 	if err != nil {
 		return err
+	}
+	if len(list) == 1 {
+		return fmt.Errorf("there is no store under %s*; check the address, the database and the prefix, or run `latchkey serve`, which makes one", s.cfg.Prefix)
 	}
 	if len(list) != 7 {
 		return errAnswer

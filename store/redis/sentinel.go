@@ -57,16 +57,25 @@ func (s *Store) askSentinel(ctx context.Context, addr string) (primary string, e
 	if err != nil {
 		return "", 0, err
 	}
-	facts := make(map[string]string)
 	for i := 0; i+1 < len(v.list); i += 2 {
-		facts[v.list[i].text] = v.list[i+1].text
+		if v.list[i].text == "config-epoch" {
+			epoch, err = strconv.ParseInt(v.list[i+1].text, 10, 64)
+		}
 	}
-	epoch, err = strconv.ParseInt(facts["config-epoch"], 10, 64)
-	port, perr := strconv.ParseUint(facts["port"], 10, 16)
-	if err != nil || perr != nil || port == 0 || facts["ip"] == "" || epoch < 0 {
+	if err != nil || epoch < 0 {
 		return "", 0, errProtocol
 	}
-	return net.JoinHostPort(facts["ip"], facts["port"]), epoch, nil
+	// During a failover the address in the former answer is the old one still.
+	if v, err = c.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", s.cfg.Master); err != nil {
+		return "", 0, err
+	}
+	if len(v.list) != 2 || v.list[0].text == "" {
+		return "", 0, errProtocol
+	}
+	if port, err := strconv.ParseUint(v.list[1].text, 10, 16); err != nil || port == 0 {
+		return "", 0, errProtocol
+	}
+	return net.JoinHostPort(v.list[0].text, v.list[1].text), epoch, nil
 }
 
 // hurryLook has the servers looked at anew, soon.

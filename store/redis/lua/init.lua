@@ -1,7 +1,8 @@
 -- KEYS the description of the store, its first generation's key without its name, in
 -- a cluster only the former. ARGV 1 a name, 2 a placement key, 3 the schema, 4 the
--- mark. Makes the store where there is none, and answers its description.
+-- mark, 5 whether it must be there. Makes the store where there is none, and answers its description.
 if redis.call('EXISTS', KEYS[1]) == 0 then
+  if ARGV[5] == '1' then return { '' } end
   -- By the clock, so that a store which lost everything begins above what it had.
   local generation = redis.call('TIME')[1]
   redis.call('HSET', KEYS[1], 'schema', ARGV[3], 'oldest', ARGV[3], 'name', ARGV[1], 'placement', ARGV[2], 'mark', ARGV[4],
