@@ -67,11 +67,14 @@ func (p *program) doctorCommand() *cobra.Command {
 schema, durability and a round trip of writing and reading (a session is made,
 ended and erased, which leaves events in the audit trail), how long a read takes
 and how long after a revocation a second node still grants, the clock, the disk, the
-TLS certificate and the upstream, which is asked about a token that nobody has. The status is 4 when the store is absent or gives no answer, and
+TLS certificate, the upstream, which is asked about a token that nobody has, and the
+identity providers, which are asked for their configuration and keys. The status is 4 when the store is absent or gives no answer, and
 1 when another check fails.`,
 		example:  "  latchkey doctor\n  latchkey doctor --config /etc/latchkey.yaml --json",
 		settings: append([]string{"config", "store", "feed-url", "keys", "admin-key", "demo", "staleness", "tls-cert", "tls-key"}, s.upstream.names()...), own: []option{jsonOption(&asJSON)},
-		check: func([]string) []string { return slices.Concat(s.checkStore(), s.checkAdmin(), s.checkUpstream()) },
+		check: func([]string) []string {
+			return slices.Concat(s.checkStore(), s.checkAdmin(), s.checkUpstream(), s.checkProviders())
+		},
 		do: func(ctx context.Context, _ []string) error {
 			d := &doctor{s: s, now: time.Now()}
 			d.keys()
@@ -80,6 +83,7 @@ TLS certificate and the upstream, which is asked about a token that nobody has. 
 			d.files()
 			d.certificate()
 			d.upstream(ctx)
+			d.providers(ctx)
 			return d.print(p, asJSON)
 		},
 	})

@@ -1,6 +1,11 @@
 package main
 
 import (
+	"context"
+	"errors"
+	"net/url"
+	"time"
+
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/server"
 	"github.com/latchkey-go/latchkey/server/login"
@@ -22,7 +27,7 @@ func (d *daemon) signIn() (*login.Login, error) {
 			return nil, err
 		}
 	}
-	if cfg.Limits = (login.Limits{SignIns: d.s.loginLimit, Callbacks: d.s.loginLimit}); d.s.loginLimit == 0 {
+	if cfg.Limits = (login.Limits{Passwords: d.s.loginLimit, SignIns: 10 * d.s.loginLimit, Callbacks: 10 * d.s.loginLimit}); d.s.loginLimit == 0 {
 		cfg.Limits = login.Limits{DangerouslyNone: true}
 	}
 	for _, c := range d.s.complete(d.s.public) {
@@ -34,4 +39,26 @@ func (d *daemon) signIn() (*login.Login, error) {
 		cfg.Providers = append(cfg.Providers, p)
 	}
 	return login.New(cfg)
+}
+
+// providers checks that each identity provider publishes what a sign-in needs.
+func (d *doctor) providers(ctx context.Context) {
+	for _, c := range d.s.complete(&url.URL{Scheme: "https", Host: "localhost"}) { // its callback is not used
+		name := "provider " + c.ID
+		p, err := oidc.New(c)
+		if err != nil {
+			d.add(name, fail, err.Error(), "the daemon does not start with it")
+			continue
+		}
+		began := time.Now()
+		if err := p.Ready(ctx); err != nil {
+			text := "gives no usable answer"
+			if cause := errors.Unwrap(err); cause != nil {
+				text = cause.Error()
+			}
+			d.add(name, fail, shown(c.Issuer)+": "+text, "nobody can sign in there; sessions that are live go on")
+			continue
+		}
+		d.add(name, fine, c.Issuer+" answered in "+time.Since(began).Round(time.Millisecond).String(), "")
+	}
 }

@@ -114,7 +114,7 @@ func (s *settings) options() []option {
 		{name: "protected-hosts", kind: "hosts", into: &s.protectedHosts, help: "hosts behind proxies (comma-separated) that the edge answers for and returns visitors to"},
 		{name: "assertion-algorithm", kind: "name", def: "ES256", into: &s.assertionAlgorithm, allowed: []string{"ES256", "EdDSA"}, help: "how identity is signed for services: ES256 or EdDSA"},
 		{name: "users", kind: "file", into: &s.users, help: "users who sign in by password, as `latchkey user` keeps them"},
-		{name: "login-limit", kind: "number", def: "60", into: &s.loginLimit, help: "sign-ins, and returns from a provider, of one address a minute; 0 is any number"},
+		{name: "login-limit", kind: "number", def: "60", into: &s.loginLimit, help: "passwords that one address may try a minute, and a tenth of its sign-ins at providers; 0 is any number"},
 		{name: "ext-authz-listen", kind: "address", into: &s.extAuthzListen, help: "answer Envoy over gRPC on this address"},
 		{name: "metrics-listen", kind: "address", into: &s.metricsListen, help: "serve /metrics on an address of its own, and not on --listen"},
 		{name: "tls-cert", kind: "file", into: &s.tlsCert, help: "TLS certificate chain (PEM); with --tls-key the daemon speaks HTTPS"},

@@ -233,6 +233,9 @@ func (p *program) readPassword(from string) (string, error) {
 
 // checkUsers returns what is wrong with --users.
 func (s *settings) checkUsers() []string {
+	if s.loginLimit > 1_000_000 {
+		return []string{"--login-limit: is above 1000000; 0 is any number"}
+	}
 	if s.users == "" {
 		return nil
 	}

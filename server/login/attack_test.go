@@ -15,9 +15,9 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 
 	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/internal/optest"
 	"github.com/latchkey-go/latchkey/latchkeytest"
 	"github.com/latchkey-go/latchkey/server/internal/htmlcheck"
-	"github.com/latchkey-go/latchkey/server/internal/optest"
 	"github.com/latchkey-go/latchkey/server/internal/pagetest"
 	"github.com/latchkey-go/latchkey/server/login"
 	"github.com/latchkey-go/latchkey/server/login/oidc"

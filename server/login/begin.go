@@ -251,7 +251,7 @@ func describe(code latchkey.Code, name string, away bool, no *refused) failure {
 		f.Text = "You have as many sessions as you may have. End one of them first."
 	case code == latchkey.CodeMalformed:
 		f.Text = "The address is not complete. Please start the sign-in again."
-	case code == latchkey.CodeInvalidRequest:
+	case code == latchkey.CodeInvalidRequest, code == latchkey.CodeDataTooLarge:
 		f.Text = name + " says more of you than a session can hold, such as too many groups. Please tell whoever runs this service."
 	case code == latchkey.CodeDenied:
 		f.Text = "This sign-in cannot be finished: it took too long, was finished before, began in another browser, or was not accepted. Please start it again."

@@ -16,8 +16,12 @@ import (
 // logout that is refused. Checks of sessions are never limited. An address of IPv6 is
 // its network of 64 bits. The zero value takes the defaults.
 type Limits struct {
-	// SignIns are the sign-ins that one address may begin, by provider or password, a
-	// minute; 0 is DefaultSignIns. A password that was right does not count.
+	// Passwords are the passwords that one address may try a minute; 0 is
+	// DefaultPasswords. One that was right does not count.
+	Passwords int
+	// SignIns are the sign-ins at providers that one address may begin a minute; 0 is
+	// DefaultSignIns. There is nothing to guess in them, and a whole company may be one
+	// address in the morning.
 	SignIns int
 	// Callbacks are the returns from providers that one address may make a minute; 0 is
 	// DefaultCallbacks.
@@ -35,14 +39,15 @@ type Limits struct {
 
 // Defaults of Limits. Each is also how many may come at once.
 const (
-	DefaultSignIns    = 60
-	DefaultCallbacks  = 60
+	DefaultPasswords  = 60
+	DefaultSignIns    = 600
+	DefaultCallbacks  = 600
 	DefaultBadLogouts = 60
 	DefaultAddresses  = 50_000
 )
 
 func (l *Limits) problems() (list []latchkey.FieldError) {
-	for name, n := range map[string]int{"SignIns": l.SignIns, "Callbacks": l.Callbacks, "BadLogouts": l.BadLogouts, "Addresses": l.Addresses} {
+	for name, n := range map[string]int{"Passwords": l.Passwords, "SignIns": l.SignIns, "Callbacks": l.Callbacks, "BadLogouts": l.BadLogouts, "Addresses": l.Addresses} {
 		if n < 0 || n > 10_000_000 {
 			list = append(list, latchkey.FieldError{Field: "Limits." + name, Detail: fmt.Sprintf("%d is not from 0 to 10,000,000", n)})
 		}
@@ -54,7 +59,8 @@ func (l *Limits) problems() (list []latchkey.FieldError) {
 type limit uint8
 
 const (
-	signIns limit = iota
+	passwords limit = iota
+	signIns
 	callbacks
 	badLogouts
 	numLimits
@@ -99,7 +105,7 @@ func newLimiter(cfg Limits, clock latchkey.Clock, clientIP func(*http.Request) s
 		l.clientIP = peer
 	}
 	if !cfg.DangerouslyNone {
-		l.perMinute = [numLimits]int{signIns: or(cfg.SignIns, DefaultSignIns), callbacks: or(cfg.Callbacks, DefaultCallbacks),
+		l.perMinute = [numLimits]int{passwords: or(cfg.Passwords, DefaultPasswords), signIns: or(cfg.SignIns, DefaultSignIns), callbacks: or(cfg.Callbacks, DefaultCallbacks),
 			badLogouts: or(cfg.BadLogouts, DefaultBadLogouts)}
 	}
 	return l

@@ -35,7 +35,7 @@ func (l *Login) submitPassword(w http.ResponseWriter, r *http.Request, s latchke
 		l.refusePassword(w, r, in, latchkey.NewError(latchkey.CodeDenied, "the name or the password is wrong", nil))
 		return
 	}
-	l.limits.take(signIns, r, -1) // whoever knows the password need not be slowed down
+	l.limits.take(passwords, r, -1) // whoever knows the password need not be slowed down
 	err = s.SignIn(ctx, latchkey.SignIn{Provider: LocalProvider, Subject: user.Name, Name: user.Display, Email: user.Email, Roles: user.Roles, Methods: []string{"pwd"}})
 	switch latchkey.CodeOf(err) {
 	case "":

@@ -74,7 +74,7 @@ func TestPassword(t *testing.T) {
 // TestPasswordLimit: guesses are limited for each address, and those who know are not.
 func TestPasswordLimit(t *testing.T) {
 	clock := latchkeytest.NewClock(time.Now())
-	site, _ := passwordSite(t, pagetest.Options{Clock: clock}, login.Limits{SignIns: 3})
+	site, _ := passwordSite(t, pagetest.Options{Clock: clock}, login.Limits{Passwords: 3})
 	b := site.Browser(t)
 	good, bad := url.Values{"username": {"ada"}, "password": {secret}}, url.Values{"username": {"ada"}, "password": {"x"}}
 	for range 5 {

@@ -168,7 +168,7 @@ func (c *Config) problems() (list []latchkey.FieldError) {
 // for the paths of [Login.OpenPaths].
 func (l *Login) Register(mux *http.ServeMux) {
 	mux.Handle("GET /login", l.site.WithSession(l.m, l.show))
-	mux.Handle("POST /login", l.limited(signIns, l.site.WithSession(l.m, l.submit)))
+	mux.Handle("POST /login", l.limited(passwords, l.site.WithSession(l.m, l.submit)))
 	if len(l.providers) == 0 {
 		return
 	}

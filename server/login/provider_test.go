@@ -11,8 +11,8 @@ import (
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/audit"
+	"github.com/latchkey-go/latchkey/internal/optest"
 	"github.com/latchkey-go/latchkey/server/internal/htmlcheck"
-	"github.com/latchkey-go/latchkey/server/internal/optest"
 	"github.com/latchkey-go/latchkey/server/internal/pagetest"
 	"github.com/latchkey-go/latchkey/server/login"
 	"github.com/latchkey-go/latchkey/server/login/oidc"

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/internal/optest"
 	"github.com/latchkey-go/latchkey/latchkeytest"
-	"github.com/latchkey-go/latchkey/server/internal/optest"
 	"github.com/latchkey-go/latchkey/server/internal/pagetest"
 	"github.com/latchkey-go/latchkey/server/login/oidc"
 )
