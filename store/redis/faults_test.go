@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -442,4 +443,46 @@ func TestCloseLeavesNothing(t *testing.T) {
 		t.Errorf("Follow returned %v", err)
 	}
 	goleak.VerifyNone(t, before)
+}
+
+// The user that docs/redis.md describes may do all that the store does.
+func TestUserWithoutMore(t *testing.T) {
+	page, err := os.ReadFile("../../docs/redis.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rule, _ := strings.Cut(string(page), "ACL SETUSER latchkey on >PASSWORD ")
+	rule, _, _ = strings.Cut(rule, "\n")
+	if rule == "" {
+		t.Fatal("the page has no rule")
+	}
+	server := servers.StartRedis(t)
+	do(t, mustOpen(t, Config{Addrs: []string{server.Addr}}), append([]string{"ACL", "SETUSER", "latchkey", "on", ">pw"}, strings.Fields(rule)...)...)
+	s := mustOpen(t, Config{Addrs: []string{server.Addr}, Username: "latchkey", Password: "pw", Prefix: defaultPrefix})
+	id := add(t, s)
+	f := follow(t, s)
+	r := latchkey.Record{ID: id, Version: 1, Provider: "idp", Subject: "ann", ExpiresAt: time.Now().Add(time.Hour)}
+	_, gerr := s.Get(t.Context(), id)
+	_, cerr := s.Count(t.Context())
+	_, aerr := s.Audit(t.Context(), audit.Query{})
+	_, lerr := s.List(t.Context(), latchkey.ListQuery{})
+	_, herr := s.Changed(t.Context(), latchkey.ID{}, 0)
+	_, rerr := s.Revoke(t.Context(), revocation(id))
+	_, perr := s.Purge(t.Context(), latchkey.Purge{EndedBefore: time.Now(), Erase: latchkey.Identity{Provider: "idp", Subject: "ann"}})
+	for what, err := range map[string]error{"Get": gerr, "Count": cerr, "Audit": aerr, "List": lerr, "Changed": herr, "Revoke": rerr, "Purge": perr,
+		"Patch": s.Patch(t.Context(), latchkey.Patch{Record: r}), "Touch": s.Touch(t.Context(), []latchkey.Touch{{ID: id, At: time.Now()}}),
+		"Spend": s.Spend(t.Context(), [32]byte{1}, time.Now().Add(time.Minute))} {
+		if what == "Patch" && latchkey.CodeOf(err) == latchkey.CodeNoSuchSession {
+			continue // purged before
+		}
+		if err != nil {
+			t.Errorf("%s: %v", what, errorChain(err))
+		}
+	}
+	if !f.told(id) {
+		t.Error("nothing was published")
+	}
+	if len(s.Warnings()) == 0 {
+		t.Error("no warnings of a server that keeps nothing")
+	}
 }
