@@ -8,6 +8,7 @@ import (
 )
 
 func TestRedisSentinel(t *testing.T) {
+	t.Parallel()
 	g := StartRedisSentinel(t)
 	if p := g.Primary(t); p != g.Servers[0] || len(g.Servers) != 3 || len(g.Sentinels) != 3 {
 		t.Errorf("the primary is %v of %d servers", p.Addr, len(g.Servers))
@@ -17,7 +18,29 @@ func TestRedisSentinel(t *testing.T) {
 	}
 }
 
+// From the moment that a sentinel names another primary to clients, so does Primary,
+// although the sentinel that leads the failover is not done with it for a while.
+func TestRedisSentinelFailover(t *testing.T) {
+	t.Parallel()
+	g := StartRedisSentinel(t)
+	old := g.Primary(t)
+	old.Kill(t)
+	until(t, "a sentinel names another primary", func() bool {
+		for _, s := range g.Sentinels {
+			addr := strings.Join(redisCommand(s.Addr, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", g.Name), ":")
+			if addr != ":" && addr != "" && addr != old.Addr {
+				return true
+			}
+		}
+		return false
+	})
+	if now := g.Primary(t); now == old {
+		t.Error("Primary is the one that was killed")
+	}
+}
+
 func TestRedisCluster(t *testing.T) {
+	t.Parallel()
 	c := StartRedisCluster(t, 3, 1)
 	if len(c.Primaries) != 3 || len(c.Replicas) != 3 {
 		t.Errorf("%d primaries and %d replicas", len(c.Primaries), len(c.Replicas))
