@@ -51,6 +51,7 @@ func (s *settings) checkServe() []string {
 	problems = append(problems, s.checkUpstream()...)
 	problems = append(problems, s.checkProviders()...)
 	problems = append(problems, s.checkUsers()...)
+	problems = append(problems, s.checkTheme()...)
 	return append(problems, s.checkKeys(s.demo)...)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/latchkey-go/latchkey"
@@ -11,6 +12,7 @@ import (
 	"github.com/latchkey-go/latchkey/server/login"
 	"github.com/latchkey-go/latchkey/server/login/oidc"
 	"github.com/latchkey-go/latchkey/server/login/password"
+	"github.com/latchkey-go/latchkey/server/page"
 )
 
 // signIn makes the sign-in pages with the ways that are configured.
@@ -61,4 +63,23 @@ func (d *doctor) providers(ctx context.Context) {
 		}
 		d.add(name, fine, c.Issuer+" answered in "+time.Since(began).Round(time.Millisecond).String(), "")
 	}
+}
+
+// themed is --theme.
+func (s *settings) themed() page.Theme {
+	t := make(page.Theme)
+	for item := range strings.SplitSeq(s.theme, ";") {
+		if name, value, _ := strings.Cut(item, "="); strings.TrimSpace(item) != "" {
+			t[strings.TrimSpace(name)] = strings.TrimSpace(value)
+		}
+	}
+	return t
+}
+
+// checkTheme returns what is wrong with --theme.
+func (s *settings) checkTheme() (problems []string) {
+	for _, f := range s.themed().Check() {
+		problems = append(problems, "--theme: "+f.Detail)
+	}
+	return problems
 }

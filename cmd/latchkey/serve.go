@@ -195,7 +195,7 @@ func (d *daemon) openManager() (err error) {
 	cfg := d.s.library()
 	cfg.Store, cfg.Keys, cfg.Clock, cfg.Logger = d.store, d.ring, d.clock, d.log
 	cfg.ClientIP, cfg.Passive = server.ClientIP(d.s.proxies), passive
-	if d.site, err = page.New(page.Config{Prefix: d.s.prefix, FormTargets: d.s.formTargets(), Logger: d.log}); err != nil {
+	if d.site, err = page.New(page.Config{Prefix: d.s.prefix, FormTargets: d.s.formTargets(), Theme: d.s.themed(), Logger: d.log}); err != nil {
 		return err
 	}
 	cfg.OnError = d.site.WriteError

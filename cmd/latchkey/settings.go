@@ -35,6 +35,7 @@ type settings struct {
 	protectedHosts    string
 	users             string
 	loginLimit        int
+	theme             string
 
 	assertionAlgorithm string
 	extAuthzListen     string
@@ -116,6 +117,7 @@ func (s *settings) options() []option {
 		{name: "users", kind: "file", into: &s.users, help: "users who sign in by password, as `latchkey user` keeps them"},
 		{name: "login-limit", kind: "number", def: "60", into: &s.loginLimit, help: "passwords that one address may try a minute, and a tenth of its sign-ins at providers; 0 is any number"},
 		{name: "ext-authz-listen", kind: "address", into: &s.extAuthzListen, help: "answer Envoy over gRPC on this address"},
+		{name: "theme", kind: "list", into: &s.theme, help: "variables of the pages' style sheet, such as 'accent=#8a2be2; dark-accent=#c9a0f0'"},
 		{name: "metrics-listen", kind: "address", into: &s.metricsListen, help: "serve /metrics on an address of its own, and not on --listen"},
 		{name: "tls-cert", kind: "file", into: &s.tlsCert, help: "TLS certificate chain (PEM); with --tls-key the daemon speaks HTTPS"},
 		{name: "tls-key", kind: "file", into: &s.tlsKey, help: "TLS private key (PEM)"},

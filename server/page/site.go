@@ -30,6 +30,8 @@ type Config struct {
 	// hold a form's redirects to them too, so forms that lead to an identity provider, and
 	// from there to wherever it sends people, need them.
 	FormTargets []string
+	// Theme changes the look.
+	Theme Theme
 	// Logger hears of faults of the program: errors of code CodeInternal, with the
 	// cause that the visitor is not told. Unset, nothing is logged.
 	Logger *slog.Logger
@@ -50,6 +52,7 @@ type Site struct {
 // Assets are the paths of the static files, for templates.
 type Assets struct {
 	Style string
+	Theme string // "" without one
 	Logo  string
 }
 
@@ -66,6 +69,9 @@ func New(cfg Config) (*Site, error) {
 				Fields: []latchkey.FieldError{{Field: "FormTargets", Detail: fmt.Sprintf("%q is not a source such as https: or https://id.example.com", source)}}}
 		}
 	}
+	if problems := cfg.Theme.Check(); len(problems) > 0 {
+		return nil, &latchkey.Error{Code: latchkey.CodeInvalidRequest, Message: "page: configuration", Fields: problems}
+	}
 	s := &Site{prefix: cfg.Prefix, policy: contentSecurityPolicy(cfg.FormTargets), assets: make(map[string]asset), log: cfg.Logger}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -76,6 +82,9 @@ func New(cfg Config) (*Site, error) {
 	}
 	if s.files.Logo, err = s.addAsset("static/latchkey.svg", "image/svg+xml"); err != nil {
 		return nil, err
+	}
+	if len(cfg.Theme) > 0 {
+		s.files.Theme = s.addContent("theme.css", "text/css; charset=utf-8", cfg.Theme.css())
 	}
 	s.base, err = template.New("layout").Funcs(template.FuncMap{"path": s.Path}).ParseFS(templates, "templates/layout.html")
 	if err != nil {

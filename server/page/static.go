@@ -30,11 +30,16 @@ func (s *Site) addAsset(file, contentType string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return s.addContent(file, contentType, content), nil
+}
+
+// addContent serves content under a name that changes with it.
+func (s *Site) addContent(file, contentType string, content []byte) string {
 	sum := sha256.Sum256(content)
 	ext := path.Ext(file)
 	name := strings.TrimSuffix(path.Base(file), ext) + "." + hex.EncodeToString(sum[:8]) + ext
 	s.assets[name] = asset{content, contentType}
-	return s.Path("/static/" + name), nil
+	return s.Path("/static/" + name)
 }
 
 // serveAsset answers with a static file. Since a path's content never changes, it
