@@ -105,7 +105,8 @@ func (s *Store) Revoke(ctx context.Context, r latchkey.Revocation) (latchkey.Rev
 					result.Count++
 				}
 			}
-			s.raises = append(s.raises, raise{now, r.By, r.Reason})
+			s.raises[s.present] = raise{now, r.By, r.Reason}
+			s.present = max(s.present+1, uint64(now.UnixMicro()))
 			b.All = true
 		case r.SID != "":
 			for _, row := range s.sids[sid{r.Provider, r.SID}] {

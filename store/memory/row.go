@@ -9,7 +9,7 @@ import (
 )
 
 // generation is the store's present one.
-func (s *Store) generation() uint64 { return uint64(len(s.raises)) + 1 }
+func (s *Store) generation() uint64 { return s.present }
 
 // superseded reports whether the row was made under a lower generation.
 func (s *Store) superseded(r *row) bool { return r.rec.Generation < s.generation() }
@@ -27,7 +27,7 @@ func (s *Store) state(r *row, now time.Time) latchkey.State {
 func (s *Store) show(r *row) *latchkey.Record {
 	rec := clone(&r.rec)
 	if s.superseded(r) && rec.RevokedAt.IsZero() {
-		first := s.raises[rec.Generation-1]
+		first := s.raises[rec.Generation]
 		rec.RevokedAt, rec.RevokedBy, rec.RevokedReason = first.at, first.by, first.reason
 	}
 	return &rec
@@ -38,7 +38,7 @@ func (s *Store) endedAt(r *row) time.Time {
 	end := r.rec.EndsAt()
 	revoked := r.rec.RevokedAt
 	if revoked.IsZero() && s.superseded(r) {
-		revoked = s.raises[r.rec.Generation-1].at
+		revoked = s.raises[r.rec.Generation].at
 	}
 	if !revoked.IsZero() && revoked.Before(end) {
 		return revoked

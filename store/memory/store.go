@@ -56,8 +56,9 @@ type Store struct {
 	identities map[string]map[string]*order // by subject, then provider; no anonymous ones
 	sids       map[sid]map[latchkey.ID]*row
 	marks      map[mark]time.Time
-	sweepMarks int     // how many marks there may be before old ones are looked for
-	raises     []raise // how generation 1, 2, … ended; the present one is len(raises)+1
+	sweepMarks int              // how many marks there may be before old ones are looked for
+	present    uint64           // the present generation
+	raises     map[uint64]raise // how those before it ended
 	changes    changes
 	spent      map[[32]byte]time.Time // until when
 	sweepSpent int                    // like sweepMarks
@@ -89,7 +90,7 @@ func New(cfg Config) (*Store, error) {
 		return nil, &latchkey.Error{Code: latchkey.CodeInvalidRequest, Message: "latchkey: memory store",
 			Fields: []latchkey.FieldError{{Field: "MaxAudit", Detail: fmt.Sprintf("%d is negative; 0 means %d", cfg.MaxAudit, defaultMaxAudit)}}}
 	}
-	s := &Store{clock: cfg.Clock, maxAudit: cfg.MaxAudit, rows: make(map[latchkey.ID]*row),
+	s := &Store{clock: cfg.Clock, maxAudit: cfg.MaxAudit, present: 1, raises: make(map[uint64]raise), rows: make(map[latchkey.ID]*row),
 		identities: make(map[string]map[string]*order), sids: make(map[sid]map[latchkey.ID]*row),
 		marks: make(map[mark]time.Time), sweepMarks: minMarks, spent: make(map[[32]byte]time.Time), sweepSpent: minSpent}
 	s.changes.until = make(map[latchkey.ID]time.Time)

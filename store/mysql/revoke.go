@@ -111,10 +111,13 @@ func (t *tx) revokeAll(r *latchkey.Revocation, live int) (result latchkey.Revoke
 	if err := t.begin(nil, nil); err != nil {
 		return result, err
 	}
-	// Whoever raises it holds the row, so that it is told once how each generation ended.
-	t.out.add("UPDATE latchkey_counter SET generation=generation+1 WHERE id=1")
-	t.out.add("INSERT INTO latchkey_raise (generation, at, actor, reason) VALUES ((SELECT generation-1 FROM latchkey_counter WHERE id=1),?,?,?)",
+	// Whoever raises it holds the row, so that it is told once how each generation
+	// ended. The next one is a number that no generation ever had, even if these tables
+	// were restored from a backup: a stateless session's token may tell of a generation
+	// of what was in use after it.
+	t.out.add("INSERT INTO latchkey_raise (generation, at, actor, reason) SELECT generation,?,?,? FROM latchkey_counter WHERE id=1 FOR UPDATE",
 		num(t.now), raw(r.By), raw(r.Reason))
+	t.out.add("UPDATE latchkey_counter SET generation=GREATEST(generation+1,?) WHERE id=1", num(t.now))
 	t.every = true
 	result.Count = live
 	t.recordMany(r, live)

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"slices"
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/store/internal/pack"
@@ -90,12 +91,18 @@ func (t *tx) revokeAll(r *latchkey.Revocation) (result latchkey.RevokeResult, er
 		return result, err
 	}
 	result.Count = int(n)
-	err = t.c.query("INSERT INTO raise (generation, at, actor, reason) VALUES (?1,?2,?3,?4)").
-		int(int64(t.generation)).int(t.now).text(r.By).text(r.Reason).run()
-	if err != nil {
-		return result, err
+	// The next one is a number that no generation ever had, even if this file is a
+	// backup of which a later state was in use: a stateless session's token may tell
+	// of a generation of that. The highest row says which it is.
+	next := max(int64(t.generation)+1, t.now)
+	for _, ended := range slices.Compact([]int64{int64(t.generation), next - 1}) {
+		err = t.c.query("INSERT INTO raise (generation, at, actor, reason) VALUES (?1,?2,?3,?4)").
+			int(ended).int(t.now).text(r.By).text(r.Reason).run()
+		if err != nil {
+			return result, err
+		}
 	}
-	t.generation++ // for those behind it in the group
+	t.generation = uint64(next) // for those behind it in the group
 	t.every, t.op.tells = true, true
 	return result, t.recordMany(r, result.Count)
 }

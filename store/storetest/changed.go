@@ -435,8 +435,8 @@ func changedGeneration(e *env) {
 	}
 	close(stop)
 	wg.Wait()
-	if got := generation(); got != raised+20 {
-		e.t.Errorf("generation %d after twenty times more, want %d", got, raised+20)
+	if got := generation(); got < raised+20 {
+		e.t.Errorf("generation %d after twenty times more than %d", got, raised)
 	}
 }
 

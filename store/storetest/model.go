@@ -359,11 +359,13 @@ func (w *world) all(rt *rapid.T) {
 			r.RevokedAt, r.RevokedBy, r.RevokedReason = now, "admin:ada", "test"
 		}
 	}
-	w.m.generation++
 	result, err := w.e.store.Revoke(w.e.t.Context(), w.e.revocation(latchkey.Revocation{All: true}))
 	if err != nil || result.Count != live {
 		rt.Fatalf("Revoke counted %d, %v; want %d", result.Count, err, live)
 	}
+	probe := w.e.add(latchkey.Identity{}) // tells the next generation, a number of the store's choice
+	w.m.generation = probe.Generation
+	w.m.rows = append(w.m.rows, probe)
 }
 
 func (w *world) advance(rt *rapid.T) {

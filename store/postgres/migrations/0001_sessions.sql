@@ -415,8 +415,12 @@ DECLARE
 	v_ended bigint;
 BEGIN
 	PERFORM latchkey.durable();
-	UPDATE latchkey.store SET generation = generation + 1 RETURNING generation - 1 INTO STRICT v_ended;
+	SELECT generation INTO STRICT v_ended FROM latchkey.store FOR UPDATE;
 	o_now := latchkey.clock(p_now);
+	-- A number that no generation ever had, even if these tables were restored from a
+	-- backup: a stateless session's token may tell of a generation of what was in use
+	-- after it.
+	UPDATE latchkey.store SET generation = greatest(v_ended + 1, o_now);
 	INSERT INTO latchkey.raise (generation, at, actor, reason) VALUES (v_ended, o_now, p_by, p_reason);
 	SELECT count(*) INTO o_count FROM latchkey.session s
 	WHERE latchkey.live(s.revoked_at, s.generation, v_ended, s.expires, s.idle, s.last_seen, o_now);
