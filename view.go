@@ -54,7 +54,6 @@ const (
 	viewStrings = 144
 )
 
-// viewSealed says that the session has data which the view does not hold opened.
 // Flags of a view.
 const (
 	viewSealed   = 1 // the row has data that is not in the view

@@ -53,7 +53,7 @@ limits and cookie rules, each against the requirement of OWASP ASVS 5.0 (chapter
 V7 and V3) or NIST SP 800-63B-4 that it answers. Put it into the documentation
 that ASVS 7.1.1 and 7.1.2 ask for. The status is 0 whatever it says.`,
 		example:  "  latchkey policy\n  latchkey policy --preset aal3\n  latchkey policy --config latchkey.yaml --json",
-		settings: append([]string{"config", "demo", "listen", "admin-key", "staleness", "serve-stale", "retention", "tls-cert"}, policyOptions...),
+		settings: append([]string{"config", "demo", "listen", "admin-key", "staleness", "stateless", "serve-stale", "retention", "tls-cert"}, policyOptions...),
 		own:      []option{jsonOption(&asJSON)},
 		check: func([]string) []string {
 			problems := slices.Concat(s.checkListen("--listen", s.listen), s.checkDemo(), s.checkPublic())
@@ -139,7 +139,11 @@ func (s *settings) requirements(e effective) []requirement {
 	}
 	limits := s.timeouts()
 	rows = append(rows, limits[:2]...)
-	fixed("7.2.1", "tokens are verified by a trusted backend", "by this daemon or the library, against the store")
+	verified := "by this daemon or the library, against the store"
+	if s.stateless {
+		verified = "by this daemon or the library, by what is sealed in them and the list of changed sessions"
+	}
+	fixed("7.2.1", "tokens are verified by a trusted backend", verified)
 	fixed("7.2.2", "tokens are made for each session", "a token for each session; no static secrets")
 	fixed("7.2.3", "tokens are unique, random, 128 bits or more", "256 random bits; the public ID is no part of them")
 	fixed("7.2.4", "a new token at each (re-)authentication", "sign-in and renewal draw a new one; the old one ends at once")
@@ -158,7 +162,7 @@ func (s *settings) requirements(e effective) []requirement {
 		admins = "session revoke; admin routes for " + strings.Join(e.AdminKeys, ", ")
 	}
 	fixed("7.4.5", "administrators can end sessions of one user or of all", admins)
-	return append(rows, cookieRules(e.Cookie)...)
+	return append(rows, cookieRules(e.Cookie, s.stateless)...)
 }
 
 // timeouts judges the limits, against the level that --preset names: V7.1, two rows, and V7.3.
@@ -188,7 +192,7 @@ func (s *settings) timeouts() []requirement {
 }
 
 // cookieRules judges a Set-Cookie line.
-func cookieRules(line string) []requirement {
+func cookieRules(line string, stateless bool) []requirement {
 	name, rest, _ := strings.Cut(line, "=")
 	attributes := strings.Split(rest, "; ")[1:]
 	has := func(a string) bool { return slices.Contains(attributes, a) }
@@ -210,7 +214,11 @@ func cookieRules(line string) []requirement {
 	add(asvs, "3.3.2", "SameSite according to purpose", sameSite, true, "")
 	add(asvs, "3.3.3", "__Host- unless shared between hosts", name, host || starts("Domain="), "the name has no __Host- prefix")
 	add(asvs, "3.3.4", "HttpOnly", "HttpOnly", has("HttpOnly"), "scripts can read it")
-	add(asvs, "3.3.5", "name and value of 4096 bytes or less", fmt.Sprintf("%d bytes", len(name)+latchkey.TokenLength), len(name)+latchkey.TokenLength <= 4096, "too long")
+	size := fmt.Sprintf("%d bytes", len(name)+latchkey.TokenLength)
+	if stateless {
+		size = "as long as the identity in it; a longer one is refused at sign-in"
+	}
+	add(asvs, "3.3.5", "name and value of 4096 bytes or less", size, len(name)+latchkey.TokenLength <= 4096, "too long")
 	kept := "forgotten when the browser closes"
 	if starts("Max-Age=") {
 		kept = "kept when the browser closes"

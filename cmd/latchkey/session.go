@@ -16,6 +16,7 @@ import (
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/audit"
 	"github.com/latchkey-go/latchkey/keyring"
+	"github.com/latchkey-go/latchkey/nearcache"
 	"github.com/latchkey-go/latchkey/server/api"
 )
 
@@ -50,6 +51,12 @@ func (p *program) withManager(ctx context.Context, s *settings, keys bool, f fun
 	defer closeStore(store, &err)
 	cfg := s.library()
 	cfg.Store, cfg.Keys = store, ring
+	if s.stateless { // it holds nothing, as it is never started: rows are asked
+		if cfg.Cache, err = nearcache.New(nearcache.Config{Store: store}); err != nil {
+			return err
+		}
+		cfg.Stateless = true
+	}
 	m, err := latchkey.New(cfg)
 	if err != nil {
 		return err

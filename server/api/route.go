@@ -277,15 +277,17 @@ func (a *API) own(rt Route) func(http.ResponseWriter, *http.Request) error {
 		if err := a.cfg.CSRF.Check(r); err != nil {
 			return err
 		}
-		token, err := credential(r.Header, a.cfg.CookieName)
+		token, byBearer, err := credential(r.Header, a.cfg.CookieName)
 		if err != nil {
 			return err
 		}
 		if token == "" && !rt.NoSession {
 			return errNoSession
 		}
-		if !rt.NoSession && isPassive(rt, r) {
-			s, err := a.cfg.Manager.Lookup(r.Context(), latchkey.Lookup{Token: token, Passive: true})
+		// Who sends the token in Authorization takes no cookie, and one in answer would
+		// be a second, different token in its next request.
+		if passive := isPassive(rt, r); !rt.NoSession && (passive || byBearer) {
+			s, err := a.cfg.Manager.Lookup(r.Context(), latchkey.Lookup{Token: token, Passive: passive})
 			if err != nil {
 				return err
 			}
@@ -325,7 +327,7 @@ func isPassive(rt Route, r *http.Request) bool {
 // Two cookies of the name are refused even when equal, because one of them may
 // have been planted by a neighbouring host, and so are a cookie and a bearer
 // token that differ.
-func credential(h http.Header, cookieName string) (string, error) {
+func credential(h http.Header, cookieName string) (token string, byBearer bool, err error) {
 	var values []string
 	for _, line := range h["Cookie"] {
 		for part := range strings.SplitSeq(line, ";") {
@@ -337,11 +339,11 @@ func credential(h http.Header, cookieName string) (string, error) {
 	bearer, count := bearerOf(h)
 	switch {
 	case len(values) > 1 || count > 1 || len(values) == 1 && count == 1 && values[0] != bearer:
-		return "", errNoSession
+		return "", false, errNoSession
 	case len(values) == 1:
-		return values[0], nil
+		return values[0], false, nil
 	}
-	return bearer, nil
+	return bearer, bearer != "", nil
 }
 
 // bearerOf returns the bearer token of a request (RFC 6750 §2.1), and how many
