@@ -324,7 +324,7 @@ func TestKeysReload(t *testing.T) {
 		if h.lookup(i.token).status != 200 || len(ring.Keys(now)) != 2 {
 			t.Errorf("%s: a failed reading changed the keys", name)
 		}
-		if err := os.WriteFile(path, good, 0o600); err != nil {
+		if err := errors.Join(os.WriteFile(path, good, 0o600), os.Chmod(path, 0o600)); err != nil {
 			t.Fatal(err)
 		}
 	}
