@@ -48,9 +48,12 @@ func explained(err error) error {
 func advice(err error) string {
 	var opErr *net.OpError
 	reply, replied := replyOf(err)
+	raw, isRaw := errors.AsType[errReply](err)
 	switch {
 	case replied:
 		return replyAdvice(reply.Error())
+	case isRaw:
+		return replyAdvice(string(raw))
 	case errors.Is(err, respguard.ErrProtocol), errors.Is(err, errProtocol), rueidis.IsParseErr(err):
 		return "what answers there is no Redis; check the address, and whether TLS is wanted (rediss://)"
 	case errors.As(err, &opErr) && opErr.Op == "dial":
@@ -96,20 +99,23 @@ func replyAdvice(text string) string {
 	return ""
 }
 
-// trimmed takes out of a server's error what it repeats of our arguments.
+// trimmed takes out of a server's error what it repeats of our arguments, which may be
+// a password.
 func trimmed(err error) error {
 	reply, replied := replyOf(err)
 	if !replied {
 		return err
 	}
-	text, _, cut := strings.Cut(reply.Error(), ", with args")
-	if len(text) > 200 {
-		text, cut = text[:200], true
+	text := reply.Error()
+	if short := withoutArgs(text); short != text {
+		return errors.New(short)
 	}
-	if !cut {
-		return err
-	}
-	return errors.New(text)
+	return err
+}
+
+func withoutArgs(text string) string {
+	text, _, _ = strings.Cut(text, ", with args")
+	return text[:min(len(text), 200)]
 }
 
 func noSuchSession() error {
@@ -122,11 +128,12 @@ func refused(where string, err error) error {
 	if errors.As(err, &known) {
 		return err
 	}
+	short := trimmed(err)
 	what := advice(err)
 	if what == "" {
-		what = trimmed(err).Error()
+		what, _, _ = strings.Cut(short.Error(), "\n")
 	}
-	return latchkey.NewError(latchkey.CodeStoreUnavailable, fmt.Sprintf("redis store %s: %s", where, what), err)
+	return latchkey.NewError(latchkey.CodeStoreUnavailable, fmt.Sprintf("redis store %s: %s", where, what), short)
 }
 
 // caught makes an error of a panic in the client library, which trusts the types of

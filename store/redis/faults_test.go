@@ -87,6 +87,22 @@ func errorChain(err error) string {
 	return b.String()
 }
 
+// Servers repeat what they do not understand. The password is not passed on.
+func TestErrorsHideThePassword(t *testing.T) {
+	addr := mad(t, "-ERR unknown command 'HELLO', with args beginning with: '3' 'AUTH' 'default' 's3cret'\r\n")
+	for _, mode := range []Config{{}, {Mode: Sentinel, Master: "main", SentinelPassword: "s3cret"}, {Mode: Cluster}} {
+		mode.Addrs, mode.Password, mode.Timeout = []string{addr}, "s3cret", time.Second
+		s, err := Open(t.Context(), mode)
+		if err == nil {
+			s.Close()
+		}
+		wantUnavailable(t, mode.Mode.String(), err, addr)
+		if strings.Contains(errorChain(err), "s3cret") {
+			t.Errorf("%v: the error repeats the password: %s", mode.Mode, errorChain(err))
+		}
+	}
+}
+
 // mad answers every connection in some way that no Redis does.
 func mad(t *testing.T, answer string) string {
 	t.Helper()
@@ -256,6 +272,31 @@ func TestForeignKeys(t *testing.T) {
 	if _, err := Open(t.Context(), Config{Addrs: []string{shared.Addr}, Prefix: s.cfg.Prefix}); !errors.Is(err, ErrSchema) {
 		t.Errorf("a newer schema: %v", err)
 	}
+}
+
+// A store that is gone vouches for nothing, and another one that is made there is none
+// of this node's.
+func TestStoreGone(t *testing.T) {
+	server := servers.StartRedis(t)
+	s := mustOpen(t, Config{Addrs: []string{server.Addr}, Prefix: defaultPrefix})
+	id := add(t, s)
+	f := follow(t, s)
+	do(t, s, "FLUSHALL")
+	if err := <-f.ended; latchkey.CodeOf(err) != latchkey.CodeStoreUnavailable {
+		t.Errorf("Follow ended with %v", err)
+	}
+	next := mustOpen(t, Config{Addrs: []string{server.Addr}, Prefix: defaultPrefix})
+	if next.name == s.name || next.placement == s.placement {
+		t.Error("the store that was made anew is the old one")
+	}
+	add(t, next)
+	_, err := s.Get(t.Context(), id)
+	wantUnavailable(t, "Get", err, "emptied")
+	_, err = s.Create(t.Context(), session(s))
+	wantUnavailable(t, "Create", err, "emptied")
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	wantUnavailable(t, "Follow", s.Follow(ctx, time.Second, func(latchkey.Batch) {}), "")
 }
 
 // A server that is killed and comes back has what was acknowledged; in between

@@ -144,3 +144,21 @@ func (skewed) Now() latchkey.Moment {
 	m.Wall -= int64(365 * 24 * time.Hour)
 	return m
 }
+
+// The best sample counts, until one that contradicts it shows that a clock has jumped.
+func TestOffset(t *testing.T) {
+	at := func(mono time.Duration) latchkey.Moment { return latchkey.Moment{Mono: int64(mono)} }
+	var o offset
+	step := func(sent, rtt time.Duration, server int64, want int64) {
+		t.Helper()
+		o.sample(at(sent), at(sent+rtt), server)
+		if o.micros != want {
+			t.Errorf("offset is %d, want %d", o.micros, want)
+		}
+	}
+	step(time.Second, 2*time.Millisecond, 5_001_000, 4_000_000)
+	step(2*time.Second, 10*time.Millisecond, 6_009_000, 4_000_000)   // worse, and no contradiction
+	step(3*time.Second, time.Millisecond, 7_000_600, 4_000_100)      // better
+	step(4*time.Second, 10*time.Millisecond, 68_005_000, 64_000_000) // this machine slept for a minute
+	step(20*time.Second, 50*time.Millisecond, 84_025_000, 64_000_000)
+}

@@ -237,11 +237,14 @@ func (s *Store) subscribe(l *line, c *rawConn) error {
 	return nil
 }
 
-func (l *line) beatChannel() string {
+func (l *line) beatChannel() string { return l.n.s.common(l.tag()) + "beat:" + l.beatID }
+
+// tag is one that the primary has, in a cluster.
+func (l *line) tag() string {
 	if len(l.tags) > 0 {
-		return l.n.s.common(l.tags[0]) + "beat:" + l.beatID
+		return l.tags[0]
 	}
-	return l.n.s.cfg.Prefix + "beat:" + l.beatID
+	return ""
 }
 
 // pulse is the beats of one session. Answers come in the order of the beats, and so
@@ -287,7 +290,7 @@ func (p *pulse) beat() error {
 		note = "60000"
 	}
 	channel := p.l.beatChannel()
-	out := appendCommand(nil, "EVAL", beatText, "1", channel, channel, strconv.FormatUint(b.number, 10), command, note)
+	out := appendCommand(nil, "EVAL", beatText, "2", channel, s.generationKey(p.l.tag()), channel, strconv.FormatUint(b.number, 10), command, note)
 	if s.confirm > 0 {
 		millis := max(1, p.l.n.s.cfg.Lease.Milliseconds()/2)
 		out = appendCommand(out, "WAIT", strconv.Itoa(s.confirm), strconv.FormatInt(millis, 10))

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
-	"math"
 	"net"
 	"strconv"
 	"sync"
@@ -25,6 +24,7 @@ type node struct {
 	addr string
 	line *line
 	stop context.CancelFunc // of the line
+	warn []string           // what is not durable
 
 	commands atomic.Pointer[rueidis.Client]
 	mu       sync.Mutex
@@ -294,12 +294,15 @@ type offset struct {
 // offsetLife is for how long a better sample stands against worse ones.
 const offsetLife = int64(5 * time.Second)
 
-// sample takes a reading of the server's clock, in microseconds.
+// sample takes a reading of the server's clock, in microseconds. A worse one than the
+// last is passed over, unless both cannot be right: one of the clocks stood still, or
+// was set.
 func (o *offset) sample(sent, received latchkey.Moment, server int64) {
 	rtt := received.Mono - sent.Mono
-	if o.known && rtt > o.rtt && received.Mono-o.at < offsetLife {
+	micros := server - (sent.Mono+rtt/2)/1000
+	apart := max(micros-o.micros, o.micros-micros) * 1000
+	if o.known && rtt > o.rtt && received.Mono-o.at < offsetLife && apart <= (rtt+o.rtt)/2+int64(time.Millisecond) {
 		return
 	}
-	mid := sent.Mono + rtt/2
-	*o = offset{server - int64(math.Floor(float64(mid)/1000)), rtt, received.Mono, true}
+	*o = offset{micros, rtt, received.Mono, true}
 }

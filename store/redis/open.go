@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -47,7 +48,6 @@ type Store struct {
 	origin     string // how this Store knows its own publications
 	confirm    int    // replicas that are to confirm each change
 	scripts    *scripts
-	warn       []string
 	ready      bool                 // the tags of the cluster have their generations
 	generation string               // the first one, where they have not
 	view       atomic.Pointer[view] // the servers there are at present
@@ -145,13 +145,12 @@ func (s *Store) inspect(ctx context.Context, addr string, client rueidis.Client,
 		return nil, err
 	}
 	if first {
-		s.warn = f.warnings(addr)
 		if err := s.describe(ctx, client); err != nil {
 			return nil, err
 		}
 		s.scripts = newScripts(&s.cfg, s.name)
 	}
-	n := &node{s: s, addr: addr}
+	n := &node{s: s, addr: addr, warn: f.warnings(addr)}
 	n.commands.Store(&client)
 	n.line = newLine(n, s.origin)
 	if err := s.firstTime(ctx, n); err != nil {
@@ -239,9 +238,18 @@ func notName(text string) bool {
 	return len(text) != 16 || strings.ContainsFunc(text, func(r rune) bool { return (r < '0' || r > '9') && (r < 'a' || r > 'f') })
 }
 
-// Warnings tell what is not durable about the servers as they are set up, a line
+// Warnings tell what is not durable about the primaries as they are set up, a line
 // each; there are none when everything that was acknowledged survives.
-func (s *Store) Warnings() []string { return append([]string(nil), s.warn...) }
+func (s *Store) Warnings() (lines []string) {
+	for _, n := range s.primaries() {
+		lines = append(lines, n.warn...)
+	}
+	if s.cfg.Mode != Standalone && s.confirm == 0 {
+		lines = append(lines, "redis store "+s.cfg.where()+": no replica is to confirm changes: a failover can revive what was revoked")
+	}
+	slices.Sort(lines)
+	return lines
+}
 
 // Marked returns the name that the store was made with, "" when there is none.
 func (s *Store) Marked(context.Context) (string, error) { return s.mark, nil }

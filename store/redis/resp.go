@@ -110,7 +110,7 @@ func readLine(r *bufio.Reader) (string, error) {
 // err is the error that the value is, or nil.
 func (v *value) err() error {
 	if v.kind == '-' || v.kind == '!' {
-		return errReply(v.text)
+		return errReply(withoutArgs(v.text))
 	}
 	return nil
 }
