@@ -229,7 +229,12 @@ func gather(results <-chan *fields) (all latchkey.RevokeResult, err error) {
 // revokeAll raises the generation of every tag. Until all are raised some sessions are
 // still live, and when it breaks off it is to be asked for again.
 func (s *Store) revokeAll(ctx context.Context, r *latchkey.Revocation) (latchkey.RevokeResult, error) {
-	target, err := s.target(ctx, 1)
+	present, err := s.target(ctx, 0)
+	if err != nil {
+		return latchkey.RevokeResult{}, err
+	}
+	// As in revoke.lua: a number that no generation ever had.
+	target, err := s.target(ctx, max(1, s.StoreTime(s.cfg.Clock.Now())-present))
 	if err != nil {
 		return latchkey.RevokeResult{}, err
 	}

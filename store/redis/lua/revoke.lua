@@ -61,7 +61,10 @@ if kind == 'id' then
 end
 
 if kind == 'all' then
-  local target = tonumber(ARGV[15]) or gen + 1
+  -- A number that no generation ever had, even if what is here was restored from a
+  -- backup: a stateless session's token may tell of a generation of what was in use
+  -- after it.
+  local target = tonumber(ARGV[15]) or math.max(gen + 1, now)
   if gen >= target then return { 'ok', '0', '', '0', '0', num(now), num(gen) } end
   local total = call('ZCARD', G .. 'all')
   if total > 10000 then
