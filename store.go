@@ -142,7 +142,9 @@ type Revocation struct {
 	Except ID
 	// SID, with Provider, ends the sessions of a provider's own session.
 	SID string
-	// All ends every session by raising the generation.
+	// All ends every session by raising the generation: to the store's clock in Unix
+	// microseconds, or by one where it is beyond that. So it never has a number again
+	// that it had before, even after a backup was restored.
 	All bool
 
 	// By and Reason are kept on the rows.
