@@ -54,7 +54,7 @@ func StartMariaDB(t TB, settings ...string) *Server {
 		s.argv = append([]string{mariadbd, "--no-defaults", "--datadir=" + data, "--init-file=" + start, "--bind-address=127.0.0.1",
 			"--port=" + strconv.Itoa(port), "--socket=" + filepath.Join(s.Dir, "mariadb.sock"), "--pid-file=" + filepath.Join(s.Dir, "pid"), "--tmpdir=" + s.Dir,
 			"--skip-name-resolve", "--innodb-buffer-pool-size=64M", "--innodb-log-file-size=64M", "--max-connections=300",
-			"--innodb-flush-log-at-trx-commit=1", "--innodb-flush-method=nosync", "--performance-schema=OFF"}, append(owner, settings...)...)
+			"--innodb-flush-log-at-trx-commit=1", "--innodb-flush-method=nosync", "--debug-no-sync", "--performance-schema=OFF"}, append(owner, settings...)...)
 		s.ready = func(ctx context.Context) bool { return greets(ctx, s.Addr) }
 	})
 }

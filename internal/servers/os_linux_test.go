@@ -13,11 +13,18 @@ func TestPostgresWhole(t *testing.T) {
 		t.Fatalf("PostgreSQL has %d children", len(family))
 	}
 	pg.Stop(t)
+	halted := 0
 	for _, pid := range family {
 		until(t, "the child is halted", func() bool {
 			_, state := parentOf(fmt.Sprintf("/proc/%d/stat", pid))
-			return state == 'T'
+			if state == 'T' {
+				halted++
+			}
+			return state == 'T' || gone(pid) // a worker may have ended just before
 		})
+	}
+	if halted < 3 {
+		t.Errorf("of %d children %d are halted", len(family), halted)
 	}
 	pg.Continue(t)
 	if got := psql(t, pg.URL, "SELECT 1"); got != "1" {

@@ -224,13 +224,29 @@ func freePort(t TB) int {
 // lies in one that only its maker may enter.)
 func tempDir(t TB, cred *syscall.Credential) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "latchkey-servers-")
-	if err == nil && cred != nil {
-		err = os.Chown(dir, int(cred.Uid), int(cred.Gid))
+	dir, done, err := folder()
+	if err == nil {
+		t.Cleanup(done)
+		if cred != nil {
+			err = os.Chown(dir, int(cred.Uid), int(cred.Gid))
+		}
 	}
 	if err != nil {
 		t.Fatalf("no folder for a server: %v", err)
 	}
+	return dir
+}
+
+// Folder is a new folder where those of servers are, for files that need not outlive
+// the machine. It is removed when the test ends.
+func Folder(t TB) string {
+	t.Helper()
+	dir := tempDir(t, nil)
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Logf("%v", err)
+		}
+	})
 	return dir
 }
 

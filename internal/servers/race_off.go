@@ -1,0 +1,6 @@
+//go:build !race
+
+package servers
+
+// race: the race detector is off.
+const race = false
