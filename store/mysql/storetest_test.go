@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/internal/servers"
 	"github.com/latchkey-go/latchkey/store/storetest"
 )
 
@@ -34,6 +35,6 @@ func TestConformance(t *testing.T) {
 		Reopen: func(t *testing.T, s latchkey.Store, o storetest.Options) latchkey.Store {
 			return open(t, urls[s], o)
 		},
-		Durable: true,
+		Durable: true, Sessions: servers.Sized(10_000, 2500), Histories: servers.Sized(100, 30),
 	})
 }

@@ -87,6 +87,6 @@ func TestConformanceThroughPooler(t *testing.T) {
 		return mustOpen(t, Config{URL: url, Clock: o.Clock, Timeout: time.Minute, now: turned(o.Clock)})
 	}
 	h.Open = func(t *testing.T, o storetest.Options) latchkey.Store { return open(t, pooled(pooler, newURL(t)), o) }
-	h.Sessions = 1000
+	h.Sessions, h.Histories = servers.Sized(1000, 300), servers.Sized(100, 10)
 	storetest.Run(t, h)
 }

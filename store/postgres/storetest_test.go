@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/internal/servers"
 	"github.com/latchkey-go/latchkey/store/storetest"
 )
 
@@ -24,7 +25,7 @@ func harness(options string) storetest.Harness {
 		Reopen: func(t *testing.T, s latchkey.Store, o storetest.Options) latchkey.Store {
 			return open(t, s.(*Store).t.URL, o)
 		},
-		Durable: true,
+		Durable: true, Sessions: servers.Sized(10_000, 2500), Histories: servers.Sized(100, 30),
 	}
 }
 

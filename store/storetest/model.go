@@ -2,7 +2,9 @@ package storetest
 
 import (
 	"bytes"
+	"flag"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -193,12 +195,31 @@ func (m *model) list(q latchkey.ListQuery, now time.Time) (ids []latchkey.ID) {
 
 // world is the store and the model of it, driven by the same steps.
 type world struct {
-	e *env
-	m *model
+	e     *env
+	m     *model
+	steps int
+}
+
+// setHistories has rapid make n of them, unless n is 0 or its flag was given. It
+// returns what undoes that.
+func setHistories(t *testing.T, n int) (undo func()) {
+	t.Helper()
+	checks := flag.Lookup("rapid.checks")
+	if checks == nil || n == 0 || checks.Value.String() != checks.DefValue {
+		return func() {}
+	}
+	set := func(text string) {
+		if err := checks.Value.Set(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set(strconv.Itoa(n))
+	return func() { set(checks.DefValue) }
 }
 
 // testModel runs random histories against the store and the model.
 func testModel(t *testing.T, h Harness) {
+	defer setHistories(t, h.Histories)()
 	rapid.Check(t, func(rt *rapid.T) {
 		clock := latchkeytest.NewClock(began)
 		e := &env{t: t, h: h, clock: clock, store: h.Open(t, Options{Clock: clock})}
@@ -218,6 +239,7 @@ func testModel(t *testing.T, h Harness) {
 			"purge":   w.purge,
 			"":        w.check,
 		})
+		w.checkLists(rt)
 	})
 }
 
@@ -399,9 +421,12 @@ func (w *world) same(rt *rapid.T, what string, got, want []latchkey.ID) {
 	}
 }
 
-// check compares every row, and what lists and counts say of them.
+// checkEvery is how many steps there are between two looks at lists and counts, which
+// take far more time than a step does.
+const checkEvery = 4
+
+// check compares every row, and every few steps what lists and counts say of them.
 func (w *world) check(rt *rapid.T) {
-	now := w.e.now()
 	for _, want := range w.m.rows {
 		got, err := w.e.store.Get(w.e.t.Context(), want.ID)
 		if err != nil {
@@ -411,6 +436,14 @@ func (w *world) check(rt *rapid.T) {
 			rt.Fatalf("the row differs from the model's: %v", lines)
 		}
 	}
+	if w.steps++; w.steps%checkEvery == 0 {
+		w.checkLists(rt)
+	}
+}
+
+// checkLists compares what lists and counts say with the model.
+func (w *world) checkLists(rt *rapid.T) {
+	now := w.e.now()
 	for _, q := range []latchkey.ListQuery{{}, {State: latchkey.AnyState, Limit: 2}, {State: latchkey.OnlyEnded, Limit: 3},
 		{Provider: ann.Provider, Subject: ann.Subject}, {Subject: ann.Subject, AnyProvider: true, State: latchkey.AnyState, Limit: 2}} {
 		records := w.e.all(q)

@@ -40,8 +40,12 @@ type Harness struct {
 	NoFeed, NoAudit, NoCount, NoPlacement, NoChanges, NoSpend bool
 
 	// Sessions is how many sessions of one identity are revoked at once: 10,000
-	// unless set.
+	// unless set. Fewer than a store changes in one go leave its seams untested.
 	Sessions int
+	// Histories is how many random histories are compared with the model: as many as
+	// the flag -rapid.checks says, which is 100 by default, unless set. The flag goes
+	// over it.
+	Histories int
 }
 
 // Options are what a store of the suite is opened with.
