@@ -271,7 +271,11 @@ func (s *Store) revokeAll(ctx context.Context, r *latchkey.Revocation) (latchkey
 // countAcross counts the sessions of all tags.
 func (s *Store) countAcross(ctx context.Context) (latchkey.Counts, error) {
 	results := make(chan latchkey.Counts, tags)
-	err := eachTag(ctx, func(ctx context.Context, tag string) error {
+	list, err := s.tagsWith(ctx, "all")
+	if err != nil {
+		return latchkey.Counts{}, err
+	}
+	err = each(ctx, list, func(ctx context.Context, tag string) error {
 		var c latchkey.Counts
 		seen := make(map[string]struct{}) // an identity is under one tag
 		err := s.tally(ctx, tag, "", "", func(live, anonymous, ended int64, identities string) {
@@ -298,14 +302,6 @@ func (s *Store) countAcross(ctx context.Context) (latchkey.Counts, error) {
 		all.Ended += c.Ended
 	}
 	return all, nil
-}
-
-func allTags() []string {
-	list := make([]string, tags)
-	for i := range list {
-		list[i] = tagText(uint16(i))
-	}
-	return list
 }
 
 // entry is a place in a list: of a session by its creation, or by its ID alone.
@@ -359,7 +355,11 @@ func merge(ctx context.Context, list []string, n int, compare func(a, b entry) i
 // the rows.
 func (s *Store) listAcross(ctx context.Context, q *latchkey.ListQuery) (latchkey.ListPage, error) {
 	var page latchkey.ListPage
-	list, kind := allTags(), "all"
+	kind := "all"
+	list, err := s.tagsWith(ctx, kind)
+	if err != nil {
+		return page, err
+	}
 	if q.Subject != "" {
 		ref := subjectRef(q.Subject)
 		f, err := s.do(ctx, call{sc: &s.scripts.announce, tag: ref[:3], weak: true, among: args{"of", ref}})
@@ -373,9 +373,9 @@ func (s *Store) listAcross(ctx context.Context, q *latchkey.ListQuery) (latchkey
 		for identities := f.text(1); len(identities) >= refSize; identities = identities[refSize:] {
 			list = append(list, identities[:refSize])
 		}
-		if len(list) == 0 {
-			return page, nil
-		}
+	}
+	if len(list) == 0 {
+		return page, nil
 	}
 	size := q.PageSize()
 	newestFirst := func(a, b entry) int {
@@ -455,8 +455,12 @@ func (s *Store) changedAcross(ctx context.Context, after latchkey.ID, limit int)
 		return latchkey.ChangedPage{}, err
 	}
 	page := latchkey.ChangedPage{Generation: uint64(generation)}
+	list, err := s.tagsWith(ctx, "changed")
+	if err != nil || len(list) == 0 {
+		return page, err
+	}
 	ascending := func(a, b entry) int { return slices.Compare(a.id[:], b.id[:]) }
-	found, err := merge(ctx, allTags(), limit, ascending, func(ctx context.Context, tag string, k int) ([]entry, error) {
+	found, err := merge(ctx, list, limit, ascending, func(ctx context.Context, tag string, k int) ([]entry, error) {
 		part, err := s.changed(ctx, tag, after, k)
 		list := make([]entry, len(part.IDs))
 		for i, id := range part.IDs {

@@ -374,6 +374,36 @@ func (s *Store) subscribed(c *rawConn, n int) error {
 	return nil
 }
 
+// tagsWith are the tags of a cluster under which there is a key of a name.
+func (s *Store) tagsWith(ctx context.Context, name string) ([]string, error) {
+	var mu sync.Mutex
+	var found []string
+	err := each(ctx, s.primaries(), func(ctx context.Context, n *node) (err error) {
+		defer caught(&err)
+		if err := n.usable(); err != nil {
+			return err
+		}
+		c := n.client()
+		commands := make([]rueidis.Completed, len(n.line.tags))
+		for i, tag := range n.line.tags {
+			commands[i] = c.B().Exists().Key(s.common(tag) + name).Build()
+		}
+		for i, r := range c.DoMulti(ctx, commands...) {
+			there, err := r.AsInt64()
+			if err != nil && !moved(err) {
+				return unavailable(err)
+			}
+			if err != nil || there != 0 { // one that was moved is looked at where it is
+				mu.Lock()
+				found = append(found, n.line.tags[i])
+				mu.Unlock()
+			}
+		}
+		return n.usable()
+	})
+	return found, err
+}
+
 // eachTag runs f for all tags, many at once, and returns the first error.
 func eachTag(ctx context.Context, f func(ctx context.Context, tag string) error) error {
 	list := make([]string, tags)

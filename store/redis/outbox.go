@@ -8,8 +8,6 @@ import (
 	"strconv"
 	"sync"
 
-	"github.com/redis/rueidis"
-
 	"github.com/latchkey-go/latchkey/audit"
 )
 
@@ -37,7 +35,7 @@ const drained = 500
 // drain brings events that were committed with their changes into the trail, in which
 // they get their positions: in the order of their times, as far as all are there.
 func (s *Store) drain(ctx context.Context) error {
-	list, err := s.waitingTags(ctx)
+	list, err := s.tagsWith(ctx, "out")
 	if err != nil {
 		return err
 	}
@@ -83,33 +81,6 @@ func (s *Store) drain(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// waitingTags are the tags of a cluster under which events wait.
-func (s *Store) waitingTags(ctx context.Context) ([]string, error) {
-	var mu sync.Mutex
-	var found []string
-	err := each(ctx, s.primaries(), func(ctx context.Context, n *node) (err error) {
-		defer caught(&err)
-		c := n.client()
-		commands := make([]rueidis.Completed, len(n.line.tags))
-		for i, tag := range n.line.tags {
-			commands[i] = c.B().Exists().Key(s.common(tag) + "out").Build()
-		}
-		for i, r := range c.DoMulti(ctx, commands...) {
-			there, err := r.AsInt64()
-			if err != nil && !moved(err) {
-				return unavailable(err)
-			}
-			if err != nil || there != 0 { // one that was moved is looked at where it is
-				mu.Lock()
-				found = append(found, n.line.tags[i])
-				mu.Unlock()
-			}
-		}
-		return nil
-	})
-	return found, err
 }
 
 // waiting reads what waits under a tag.

@@ -148,7 +148,10 @@ func (p *purge) erase(ctx context.Context) error {
 func (p *purge) old(ctx context.Context) error {
 	list := []string{""}
 	if p.s.cfg.Mode == Cluster {
-		list = allTags()
+		var err error
+		if list, err = p.s.tagsWith(ctx, "all"); err != nil {
+			return err
+		}
 	}
 	for _, tag := range list {
 		created, id := "", ""
