@@ -40,7 +40,7 @@ func StartPostgres(t TB, settings ...string) *Server {
 		}
 		s.argv = []string{postgres, "-D", data, "-p", strconv.Itoa(port)}
 		for _, setting := range append([]string{"listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off",
-			"shared_buffers=32MB", "max_connections=200", "autovacuum_naptime=5s", "dynamic_shared_memory_type=mmap"}, settings...) {
+			"shared_buffers=32MB", "max_connections=200", "autovacuum_naptime=5s", "dynamic_shared_memory_type=mmap", "jit=off"}, settings...) {
 			s.argv = append(s.argv, "-c", setting)
 		}
 		s.ready = func(ctx context.Context) bool {
