@@ -29,8 +29,9 @@ lint: ## staticcheck
 race: ## all tests, fuzz seeds and examples under the race detector
 	$(GO) test -race -timeout 12m ./...
 
-alloc: ## what allocates, and how much memory a million entries take: not to be told under the race detector
+alloc: ## what allocates, how much memory a million entries take, and ten thousand sessions at once: not to be told, or too slow, under the race detector
 	$(GO) test -run 'Alloc|Million' ./compat/itsdangerous ./csrf ./keyring ./nearcache/... ./upstream
+	$(GO) test -run 'TestConformance/^(Revoke|Changed)$$/^(Many|DefaultPage)$$' ./store/mysql ./store/postgres ./store/redis ./store/sqlite
 
 bench-build: ## compile the benchmarks without running them
 	cd bench && $(GO) test -run '^$$' ./...
@@ -41,8 +42,8 @@ bench: ## run the benchmarks against the peers and print the table of docs/perfo
 fuzz: ## each fuzz target for FUZZ executions
 	scripts/fuzz $(FUZZ)
 
-chaos: ## the long runs: kill -9 under load, and fleets under faults whose histories must be explained, ROUNDS rounds
-	LATCHKEY_CHAOS_ROUNDS=$(ROUNDS) $(GO) test -race -count=1 -timeout 60m -run 'Chaos|KillNine|TestFleet' ./...
+chaos: ## the long runs: kill -9 under load, fleets under faults whose histories must be explained, ROUNDS rounds, and the stores' suite at full size
+	LATCHKEY_CHAOS_ROUNDS=$(ROUNDS) $(GO) test -race -count=1 -timeout 60m -run 'Chaos|KillNine|TestFleet|TestConformance' ./...
 
 build: ## the binary, in bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/latchkey ./cmd/latchkey

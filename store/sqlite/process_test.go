@@ -185,7 +185,7 @@ type child struct {
 func startChild(t *testing.T, job, path string) *child {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childJob+"="+job, childPath+"="+path)
+	cmd.Env = append(os.Environ(), childJob+"="+job, childPath+"="+path, "GORACE=atexit_sleep_ms=10") // not a second at its end
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
