@@ -141,7 +141,11 @@ func checkRedis(s *settings) []string {
 	if e, ok := errors.AsType[*latchkey.Error](err); ok && len(e.Fields) > 0 {
 		var problems []string
 		for _, f := range e.Fields {
-			problems = append(problems, "--store: "+f.Detail)
+			if f.Field == "URL" || f.Field == "" {
+				problems = append(problems, "--store: "+f.Detail)
+			} else {
+				problems = append(problems, "--store: "+f.Field+" "+f.Detail)
+			}
 		}
 		return problems
 	}
@@ -153,7 +157,7 @@ func openRedis(ctx context.Context, s *settings, o opening) (latchkey.Store, err
 	if err != nil {
 		return nil, err
 	}
-	cfg.Clock, cfg.Mark = o.clock, o.mark
+	cfg.Clock, cfg.Mark, cfg.MustExist = o.clock, o.mark, o.command
 	if cfg.Retention == 0 {
 		cfg.Retention = s.retention
 	}
