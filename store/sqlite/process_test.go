@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/internal/servers"
 )
 
 // Variables that make the test binary a second process on a store.
@@ -233,7 +234,7 @@ func TestKillNine(t *testing.T) {
 	created, revoked := make(map[latchkey.ID]bool), make(map[latchkey.ID]bool)
 	for round := range rounds {
 		c := startChild(t, "load", path)
-		lines, most := 0, 100+rand.IntN(3000)
+		lines, most := 0, 100+rand.IntN(servers.Sized(3000, 1000))
 		for {
 			what, id, ok := c.line(t)
 			if !ok {
