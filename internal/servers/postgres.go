@@ -29,7 +29,8 @@ func StartPostgres(t TB, settings ...string) *Server {
 	cred := unprivileged(t)
 	return launch(t, func(s *Server, port int) {
 		s.name, s.cred, s.Dir = "postgres", cred, tempDir(t, cred)
-		s.quit = syscall.SIGINT // SIGTERM would wait for its clients to leave
+		s.quit = syscall.SIGINT   // SIGTERM would wait for its clients to leave
+		s.yield = syscall.SIGQUIT // a kill would leave its shared memory segment in the system
 		s.URL = fmt.Sprintf("postgres://%s@%s/%s", User, s.Addr, User)
 		data := filepath.Join(s.Dir, "data")
 		cmd := exec.Command(initdb, "-D", data, "-U", User, "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions")

@@ -47,6 +47,7 @@ type Server struct {
 	argv  []string
 	cred  *syscall.Credential
 	quit  syscall.Signal             // what it stops by in good order
+	yield syscall.Signal             // what it ends by at once, giving back what a kill would leave; 0: nothing
 	ready func(context.Context) bool // asked until it is true
 
 	mu  sync.Mutex
@@ -134,6 +135,23 @@ func (s *Server) end(t TB, sig syscall.Signal) {
 	s.run = nil
 }
 
+// leave has the server give back what is not in its folder, before it is killed for
+// good. One that does not in time is killed all the same.
+func (s *Server) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.yield == 0 || s.run == nil {
+		return
+	}
+	s.run.signal(syscall.SIGCONT) // a test may have stopped it
+	_ = syscall.Kill(s.run.pid, s.yield)
+	select {
+	case <-s.run.exited:
+		s.run = nil
+	case <-time.After(patience / 3):
+	}
+}
+
 // errEnded: the program ended at once, perhaps because the port was taken.
 var errEnded = errors.New("ended at its start")
 
@@ -194,6 +212,7 @@ func launch(t TB, prepare func(s *Server, port int)) *Server {
 		prepare(s, port)
 		if err = s.start(); err == nil {
 			t.Cleanup(func() {
+				s.leave()
 				s.Kill(t)
 				if err := os.RemoveAll(s.Dir); err != nil {
 					t.Logf("%s: %v", s.name, err)
