@@ -26,8 +26,9 @@ vet:
 lint: ## staticcheck
 	$(STATICCHECK) ./...
 
+# A program built with -race sleeps for a second at its end unless told otherwise.
 race: ## all tests, fuzz seeds and examples under the race detector
-	$(GO) test -race -timeout 12m ./...
+	GORACE=atexit_sleep_ms=100 $(GO) test -race -timeout 12m ./...
 
 alloc: ## what allocates, how much memory a million entries take, and ten thousand sessions at once: not to be told, or too slow, under the race detector
 	$(GO) test -run 'Alloc|Million' ./compat/itsdangerous ./csrf ./keyring ./nearcache/... ./upstream
