@@ -24,8 +24,11 @@ type SignIn struct {
 	Roles             []string
 	Methods           []string // amr (RFC 8176), such as "pwd", "otp"
 	Assurance         string   // acr, such as "aal2"
-	// AuthTime is when the user authenticated; now unless set.
+	// AuthTime is when the user authenticated; now unless set, or AuthTimeUnknown is.
 	AuthTime time.Time
+	// AuthTimeUnknown leaves AuthTime out: a provider vouches for the user and does not
+	// say when that was, perhaps long ago.
+	AuthTimeUnknown bool
 	// SID is the provider's own session.
 	SID string
 
@@ -100,6 +103,9 @@ func (m *Manager) signIn(ctx context.Context, st *state, in SignIn) error {
 	rec := Record{Provider: in.Provider, Subject: in.Subject, Email: in.Email, Name: in.Name, Roles: slices.Clone(in.Roles),
 		Methods: slices.Clone(in.Methods), Assurance: in.Assurance, AuthTime: microseconds(in.AuthTime), SID: in.SID,
 		Idle: in.Idle, Lifetime: in.Lifetime, IP: in.IP, UserAgent: in.UserAgent}
+	if rec.AuthTime.IsZero() && !in.AuthTimeUnknown {
+		rec.AuthTime = m.Now()
+	}
 	if st.r != nil && rec.IP == "" {
 		rec.IP = m.cfg.ClientIP(st.r)
 	}
@@ -195,9 +201,6 @@ func (m *Manager) create(ctx context.Context, st *state, rec Record, c Create, d
 	}
 	rec.SecretHash = hashOf(&secret)
 	rec.CreatedAt, rec.LastSeenAt, rec.RotatedAt = at, at, at
-	if rec.AuthTime.IsZero() && rec.Subject != "" {
-		rec.AuthTime = at
-	}
 	if rec.Idle == 0 {
 		rec.Idle = m.cfg.Idle
 	}

@@ -10,7 +10,8 @@
 // a proxy that rewrites it, Config.OwnOrigins tells that name. It stands in for
 // Host, and so counts only where Host would: when there is no Sec-Fetch-Site.
 //
-// A request with an Authorization header and no session cookie is exempt: no
+// A request with an Authorization header (of a scheme that browsers do not send by
+// themselves, as they do Basic) and no session cookie is exempt: no
 // browser adds that header by itself on another site's behalf.
 //
 // # Beside the headers
@@ -239,7 +240,7 @@ func (p *Protection) judge(r *http.Request) Reason {
 	}
 	cookie := p.hasCookie(r.Header)
 	switch {
-	case !cookie && len(r.Header["Authorization"]) > 0:
+	case !cookie && deliberate(r.Header["Authorization"]):
 		return 0
 	case !sameOrigin:
 		return CrossOrigin
@@ -345,4 +346,20 @@ func ReasonOf(err error) Reason {
 		return reason
 	}
 	return 0
+}
+
+// deliberate reports whether Authorization was set by a program. Browsers send some
+// schemes by themselves, to whoever a page elsewhere makes them ask.
+func deliberate(lines []string) bool {
+	if len(lines) == 0 {
+		return false
+	}
+	for _, line := range lines {
+		scheme, _, _ := strings.Cut(line, " ")
+		switch strings.ToLower(scheme) {
+		case "basic", "digest", "negotiate", "ntlm", "":
+			return false
+		}
+	}
+	return true
 }

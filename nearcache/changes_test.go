@@ -42,7 +42,7 @@ func TestUnchanged(t *testing.T) {
 	n.want(false, erased, live)
 	later := n.add()
 	n.want(true, later)
-	if n.under(later, 0) || n.under(later, 2) {
+	if n.under(later, 0) || n.under(later, n.generationOf(later)) {
 		t.Error("a session of another generation is vouched for")
 	}
 	if now := clock.Now(); n.cache.Unchanged(later, 1, now, 0) || n.cache.Unchanged(later, 1, now, -time.Second) {
@@ -191,18 +191,18 @@ func TestRaisedDuringLoad(t *testing.T) {
 	n.begin()
 	n.want(false, ids...)
 	later := n.add()
-	n.until("the list of the new generation", func() bool { return n.under(later, 2) })
+	n.until("the list of the new generation", func() bool { return n.under(later, n.generationOf(later)) })
 	n.want(false, later)
 	n.revoke(later)
-	if n.under(later, 2) {
+	if n.under(later, n.generationOf(later)) {
 		t.Error("an ended session of the new generation is vouched for")
 	}
 	n.raise()
-	if n.want(false, ids...); n.under(later, 2) {
+	if n.want(false, ids...); n.under(later, n.generationOf(later)) {
 		t.Error("an ended session is vouched for")
 	}
 	last := n.add()
-	n.until("the list of the last generation", func() bool { return n.under(last, 3) })
+	n.until("the list of the last generation", func() bool { return n.under(last, n.generationOf(last)) })
 }
 
 // The lease counts by both clocks, exactly as for entries.
@@ -383,7 +383,7 @@ func TestTwoNodesOnOneFile(t *testing.T) {
 	a.want(false, ids[15])
 	b.raise()
 	id := a.add()
-	a.until("the new generation", func() bool { return a.under(id, 2) && b.under(id, 2) })
+	a.until("the new generation", func() bool { return a.under(id, a.generationOf(id)) && b.under(id, a.generationOf(id)) })
 	a.want(false, ids...)
 	b.want(false, ids...)
 }

@@ -38,7 +38,7 @@ func (c *Cache) Load(ctx context.Context, id latchkey.ID, within time.Duration) 
 		c.depart(s, t, id, arrived)
 		s.Unlock()
 		return c.travel(ctx, s, f, t, id)
-	case within > 0 && f.current.sent.Mono >= arrived.Mono-int64(within) && c.fileable(s, f.current.filling):
+	case within > 0 && age(&f.current.sent, arrived) <= within && c.fileable(s, f.current.filling):
 		t := f.current
 		s.Unlock()
 		return c.join(ctx, t, true)

@@ -187,6 +187,16 @@ func (n *node) under(id latchkey.ID, generation uint64) bool {
 	return n.cache.Unchanged(id, generation, n.clock.Now(), n.cache.Staleness())
 }
 
+// generationOf is what a session was made under.
+func (n *node) generationOf(id latchkey.ID) uint64 {
+	n.t.Helper()
+	rec, err := n.store.Get(context.Background(), id)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return rec.Generation
+}
+
 func (n *node) want(want bool, ids ...latchkey.ID) {
 	n.t.Helper()
 	for i, id := range ids {

@@ -1,12 +1,16 @@
 package edge
 
-import "strings"
+import (
+	"strings"
+	"unicode/utf8"
+)
 
 // normalise appends to dst the path that a request's target (path and query) is for,
 // percent-decoded. It is not ok for a path that proxies and services read in
 // different ways, of which a rule can know one only:
 //
-//   - an encoded slash, backslash, dot or percent sign, and an encoding that is broken;
+//   - an encoded slash, backslash, dot, percent sign, question mark or number sign, an
+//     encoding that is broken, and what is no UTF-8 (some read %c0%ae as a dot);
 //   - a backslash, two slashes in a row, dot segments, also with parameters (..;x=1);
 //   - control characters, encoded ones too, a fragment, and bytes that must be encoded
 //     and are not.
@@ -18,7 +22,7 @@ func normalise(dst []byte, target string) (path []byte, ok bool) {
 		c := target[i]
 		switch {
 		case c == '?':
-			return dst, clean(dst[start:])
+			return dst, clean(dst[start:]) && utf8.Valid(dst[start:])
 		case c == '%':
 			if i+2 >= len(target) {
 				return dst, false
@@ -28,7 +32,7 @@ func normalise(dst []byte, target string) (path []byte, ok bool) {
 				return dst, false
 			}
 			c = byte(high<<4 | low)
-			if c == '/' || c == '\\' || c == '.' || c == '%' || c < 0x20 || c == 0x7f {
+			if c == '/' || c == '\\' || c == '.' || c == '%' || c == '?' || c == '#' || c < 0x20 || c == 0x7f {
 				return dst, false
 			}
 			i += 2
@@ -37,7 +41,7 @@ func normalise(dst []byte, target string) (path []byte, ok bool) {
 		}
 		dst = append(dst, c)
 	}
-	return dst, clean(dst[start:])
+	return dst, clean(dst[start:]) && utf8.Valid(dst[start:])
 }
 
 // clean reports whether a decoded path begins with a slash and has neither empty

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -153,6 +154,9 @@ func NewPolicy(cfg PolicyConfig) (*Policy, error) {
 	}
 	if len(cfg.ProtectedHosts) > maxHosts {
 		p.add("ProtectedHosts", "there are %d, and %d are allowed", len(cfg.ProtectedHosts), maxHosts)
+	}
+	if len(cfg.ProtectedHosts) == 0 && slices.ContainsFunc(cfg.Rules, func(r Rule) bool { return len(r.Hosts) > 0 }) {
+		p.add("ProtectedHosts", "is required with rules for hosts: a proxy may pass on a host that no rule names")
 	}
 	if cfg.PerHost && cfg.Prefix == "" {
 		p.add("Prefix", "is required with PerHost")

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,10 @@ import (
 
 func policy(t testing.TB, rules []Rule, hosts ...string) *Policy {
 	t.Helper()
+	if len(hosts) == 0 && slices.ContainsFunc(rules, func(r Rule) bool { return len(r.Hosts) > 0 }) {
+		hosts = []string{"app.example.com", "app.example.com:8443", "http://app.example.com", "a.b.example.com", "example.com", "notexample.com",
+			"ports.example.org", "ports.example.org:8443", "other.example.net", "other.example.com"}
+	}
 	p, err := NewPolicy(PolicyConfig{Rules: rules, ProtectedHosts: hosts, PublicURL: &url.URL{Scheme: "https", Host: "auth.example.com"}})
 	if err != nil {
 		t.Fatal(err)
@@ -46,7 +51,7 @@ func TestFirstRuleWins(t *testing.T) {
 		{Hosts: []string{"app.example.com"}, Paths: []string{"/admin/*"}, Methods: []string{"GET"}, Roles: []string{"reader"}},
 		{Hosts: []string{"app.example.com"}, Paths: []string{"/admin/*"}, Roles: []string{"admin"}},
 		{Hosts: []string{"*.example.com"}, Methods: []string{"OPTIONS"}, Require: RequirePublic},
-		{Hosts: []string{"ports.example.org:8443"}, Require: RequireDeny},
+		{Hosts: []string{"ports.example.org"}, Methods: []string{"GET"}, Require: RequireDeny},
 		{Hosts: []string{"ports.example.org"}, Require: RequirePublic},
 		{Paths: []string{"/everywhere"}, Require: RequirePublic},
 	})
@@ -73,7 +78,8 @@ func TestFirstRuleWins(t *testing.T) {
 		{"OPTIONS", "https://example.com/", NoRule},
 		{"OPTIONS", "https://notexample.com/", NoRule},
 		{"GET", "https://ports.example.org:8443/", 4},
-		{"GET", "https://ports.example.org/", 5},
+		{"GET", "https://ports.example.org/", 4},
+		{"POST", "https://ports.example.org:8443/", 5},
 		{"GET", "https://other.example.net/everywhere", 6},
 		{"GET", "http://app.example.com/static/a.css", 0},
 		{"GET", "https://app.example.com/static/a;v=1", 0},
@@ -95,7 +101,7 @@ func TestAmbiguousPaths(t *testing.T) {
 		"/public/%2fadmin", "/public%2Fadmin", "/public/..%2fadmin", "/public/%5cadmin", "/public/%5Cadmin", `/public\admin`, `/public/..\admin`,
 		"/public/%2e%2e/admin", "/public/%2E./admin", "/public/.%2e/admin", "/public/%252e%252e/admin", "/public/%25", "/public/%",
 		"/public/%2", "/public/%zz", "/public//admin", "//admin", "/public/../admin", "/public/./x", "/public/..", "/public/.", "/..", "/.",
-		"/public/..;/admin", "/public/..;x=1/admin", "/public/.;/admin", "/public;/../admin", "/public/\x01", "/public/%00", "/public/%0a", "/public/%7f", "/public/%0D%0A",
+		"/public/..;/admin", "/public/..;x=1/admin", "/public/.;/admin", "/public;/../admin", "/public/\x01", "/public/%00", "/public/%0a", "/public/%7f", "/public/%c0%ae%c0%ae/admin", "/public/%ff", "/admin%3f/x", "/public/%23", "/public/%0D%0A",
 		"/public/\xc3\xa9", "/public/\xff", "/public/\x7f", "/public/a b", "/public/#x", "/public#/../admin", "/admin;x", "/admin;x/y", "/;x/admin/y", "/public;x/admin",
 		"/a;/admin", "/;/admin",
 	} {
@@ -258,12 +264,12 @@ func TestConfigurationProblems(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{`Rules[0].hosts: "*"`, `"admin" is not a path`, `"/a/../b"`, `"/a*"`, `"/a/*/b"`, `"/a%20b"`, `"//"`, `"//*"`, `"/a//*"`, `"/a;b"`, `"get"`,
-		`"*.*.example.com"`, `"EXAMPLE.com"`, `"nobody" is none of`, `"a,b"`, `Rules[1].fresh`, `Rules[2].require`, "PublicURL", "Prefix", "entry 2", "entry 3", "entry 4", "entry 5"} {
+		`"*.*.example.com"`, `"EXAMPLE.com"`, `"example.com:80"`, `"nobody" is none of`, `"a,b"`, `Rules[1].fresh`, `Rules[2].require`, "PublicURL", "Prefix", "entry 2", "entry 3", "entry 4", "entry 5"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("not told: %s", want)
 		}
 	}
-	for _, good := range []string{`"/x/"`, `"/"`, `"/*"`, `"/ü/*"`, `"*.example.com"`, `"example.com:80"`} {
+	for _, good := range []string{`"/x/"`, `"/"`, `"/*"`, `"/ü/*"`, `"*.example.com"`} {
 		if strings.Contains(err.Error(), good+" is not") {
 			t.Errorf("told of %s, which is good", good)
 		}
@@ -303,6 +309,21 @@ func BenchmarkDecideAlloc(b *testing.B) {
 	for b.Loop() {
 		if d := p.decide(q, s, now); d.Verdict != Grant {
 			b.Fatal(d)
+		}
+	}
+}
+
+// A host or a port that only the client chose gets round no rule.
+func TestRulesOfHostsFailClosed(t *testing.T) {
+	public := &url.URL{Scheme: "https", Host: "auth.example.com"}
+	for name, cfg := range map[string]PolicyConfig{
+		"no-protected-hosts": {PublicURL: public, Rules: []Rule{{Hosts: []string{"app.example.com"}, Require: RequireDeny}}},
+		"port":               {PublicURL: public, ProtectedHosts: []string{"app.example.com"}, Rules: []Rule{{Hosts: []string{"app.example.com:8443"}, Require: RequireDeny}}},
+		"default-port":       {PublicURL: public, ProtectedHosts: []string{"app.example.com"}, Rules: []Rule{{Hosts: []string{"app.example.com:443"}, Require: RequireDeny}}},
+		"six":                {PublicURL: public, ProtectedHosts: []string{"app.example.com"}, Rules: []Rule{{Hosts: []string{"[::1]:8443"}, Require: RequireDeny}}},
+	} {
+		if _, err := NewPolicy(cfg); latchkey.CodeOf(err) != latchkey.CodeInvalidRequest {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

@@ -84,7 +84,7 @@ func (r *Rule) check(field string, p *problems) {
 		ok    func(string) bool
 		wants string
 	}{
-		{"hosts", r.Hosts, validRuleHost, "a host in lower case such as app.example.com, or *.example.com"},
+		{"hosts", r.Hosts, validRuleHost, "a host in lower case without a port, such as app.example.com or *.example.com"},
 		{"paths", r.Paths, validRulePath, "a path such as /status or /admin/*: a leading slash, no //, ., .., ;, \\, %, ? or #, and * only as the last segment"},
 		{"methods", r.Methods, validMethod, "a method in capitals such as GET"},
 		{"roles", r.Roles, validText, "a role: printable, without commas"},
@@ -133,7 +133,8 @@ func (r Rule) clone() Rule {
 
 func validRuleHost(s string) bool {
 	name, wild := strings.CutPrefix(s, "*.")
-	return validHost(name) && len(s) <= maxText && (!wild || name[0] != '[')
+	port := strings.LastIndexByte(name, ':') > strings.LastIndexByte(name, ']') // the client says which
+	return validHost(name) && !port && len(s) <= maxText && (!wild || name[0] != '[')
 }
 
 func validRulePath(s string) bool {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	gooidc "github.com/coreos/go-oidc/v3/oidc"
@@ -153,10 +154,21 @@ type cached[T any] struct {
 	tried  int64 // when it was last asked for
 	failed int   // attempts that failed since
 	err    error // why the last one did
+
+	fresh atomic.Pointer[freshly[T]] // what needs no turn to be taken
+}
+
+// freshly is what was fetched, and when.
+type freshly[T any] struct {
+	value T
+	at    int64
 }
 
 // get returns what is known, and asks when that is too old or nothing is.
 func (c *cached[T]) get(ctx context.Context) (value T, err error) {
+	if f := c.fresh.Load(); f != nil && c.clock.Now().Mono-f.at < int64(metadataFresh) {
+		return f.value, nil
+	}
 	if err := c.lock(ctx); err != nil {
 		return value, err
 	}
@@ -209,7 +221,9 @@ func (c *cached[T]) pause() time.Duration {
 
 // renew asks, twice at most: a connection that was kept may be dead.
 func (c *cached[T]) renew(ctx context.Context) bool {
-	trip, cancel := context.WithTimeout(ctx, providerTrip)
+	// Whoever asked may give up, and has asked all the same: or anybody could make
+	// this ask again and again.
+	trip, cancel := context.WithTimeout(context.WithoutCancel(ctx), providerTrip)
 	defer cancel()
 	value, err := c.fetch(trip)
 	if err != nil && trip.Err() == nil {
@@ -217,14 +231,12 @@ func (c *cached[T]) renew(ctx context.Context) bool {
 	}
 	now := c.clock.Now().Mono
 	if err != nil {
-		c.err = away(err)
-		if ctx.Err() == nil { // else it was the caller who gave up
-			c.tried = now
-			c.failed++
-		}
+		c.err, c.tried = away(err), now
+		c.failed++
 		return false
 	}
 	c.value, c.have, c.at, c.tried, c.failed, c.err = value, true, now, now, 0, nil
+	c.fresh.Store(&freshly[T]{value, now})
 	return true
 }
 

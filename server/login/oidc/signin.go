@@ -136,7 +136,11 @@ func (p *Provider) Finish(ctx context.Context, t transaction.Transaction, req Re
 	who := p.cfg.Claims.read(all)
 	in := latchkey.SignIn{Provider: p.cfg.ID, Subject: subject, Email: who.email, Name: who.name, Roles: who.roles,
 		Methods: methods(claims.list("amr")), Assurance: claims.text("acr"), SID: claims.text("sid"), Began: t.Began}
-	in.AuthTime, _ = claims.instant("auth_time")
+	if at, ok := claims.instant("auth_time"); ok {
+		in.AuthTime = at
+	} else {
+		in.AuthTimeUnknown = true
+	}
 	kept := p.keep(raw, answer)
 	if !kept.empty() {
 		text, err := json.Marshal(kept)
