@@ -42,7 +42,7 @@ func TestUnchanged(t *testing.T) {
 	n.want(false, erased, live)
 	later := n.add()
 	n.want(true, later)
-	if n.under(later, 0) || n.under(later, n.generationOf(later)) {
+	if now := n.generationOf(later); n.under(later, now-1) || n.under(later, now+1) {
 		t.Error("a session of another generation is vouched for")
 	}
 	if now := clock.Now(); n.cache.Unchanged(later, 1, now, 0) || n.cache.Unchanged(later, 1, now, -time.Second) {
