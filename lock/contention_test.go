@@ -158,8 +158,8 @@ func startHolder(t *testing.T, kind, addr, name string, ttl time.Duration) (*os.
 func TestHolderHalted(t *testing.T) {
 	eachBackend(t, func(t *testing.T, kind, addr string) {
 		k := mustOpen(t, kind, addr, options{})
-		process, token, lines := startHolder(t, kind, addr, t.Name(), 500*time.Millisecond)
-		_, err := k.Acquire(t.Context(), t.Name(), lock.Options{Wait: 1500 * time.Millisecond})
+		process, token, lines := startHolder(t, kind, addr, t.Name(), 3*time.Second)
+		_, err := k.Acquire(t.Context(), t.Name(), lock.Options{Wait: 4 * time.Second})
 		wantErr(t, err, lock.ErrTimeout) // it lives, and renews
 		if err := process.Signal(syscall.SIGSTOP); err != nil {
 			t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/latchkey-go/latchkey"
@@ -86,10 +87,10 @@ func TestNoEdge(t *testing.T) {
 
 // A panic at the edge ends the connection: no proxy takes that for a grant.
 func TestEdgePanic(t *testing.T) {
-	panics := false
+	var panics atomic.Bool
 	h := start(t, func(m *latchkey.Config, s *server.Config) {
 		m.Filter = func(latchkey.Session) bool {
-			if panics {
+			if panics.Load() {
 				panic("canary-" + adminKey)
 			}
 			return true
@@ -97,7 +98,7 @@ func TestEdgePanic(t *testing.T) {
 		withEdge(t, false)(m, s)
 	})
 	i := h.issue("alice", "")
-	panics = true
+	panics.Store(true)
 	req, err := http.NewRequest("GET", h.web.URL+"/auth/envoy/x", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -108,7 +109,7 @@ func TestEdgePanic(t *testing.T) {
 		res.Body.Close()
 		t.Errorf("answered %d", res.StatusCode)
 	}
-	panics = false
+	panics.Store(false)
 	if metrics := string(h.do(call{path: "/metrics"}).body); strings.Contains(metrics, "latchkey_http_panics_total 0") { // a client may try again
 		t.Error("not counted")
 	}
