@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"slices"
 	"sync"
 	"time"
 
@@ -13,10 +12,10 @@ import (
 // change names an entry of the log.
 type change struct{ origin, token int64 }
 
-// told remembers of which changes followers have been told, so that none is told
-// of twice: by the node's own call, by a notification and by the followers' polls.
-// It forgets after 10 seconds at least; what a follower that polls more seldom is
-// told of twice costs it a read.
+// told remembers of which changes followers have been told, so that the node's own
+// call and the followers' polls tell of each once, and notifications once before.
+// It forgets after 10 seconds at least; what a follower is told of twice costs it a
+// read.
 type told struct {
 	mu       sync.Mutex
 	recent   map[change]telling
@@ -24,13 +23,11 @@ type told struct {
 	rotateAt int64 // monotonic
 }
 
-// telling is what followers were told. Of hearsay, which anybody may have sent, it
-// holds what was said.
+// telling is how followers were told: by the log, or by hearsay, which anybody may
+// have sent.
 type telling struct {
 	claims  fanout.Claims
 	hearsay bool
-	all     bool
-	ids     []latchkey.ID
 }
 
 const (
@@ -38,8 +35,9 @@ const (
 	toldMost = 100_000
 )
 
-// tell has all followers of this store told of a change, once: twice where hearsay
-// of it was wrong.
+// tell has all followers of this store told of a change, once. Hearsay only adds:
+// it may have been sent before the change, and a follower may have read the session
+// again in between, so that what the log says is told even if the same was heard.
 func (s *Store) tell(c change, b latchkey.Batch, hearsay bool) fanout.Claims {
 	t := &s.told
 	t.mu.Lock()
@@ -48,7 +46,7 @@ func (s *Store) tell(c change, b latchkey.Batch, hearsay bool) fanout.Claims {
 	if !ok {
 		known, ok = t.before[c]
 	}
-	if ok && (hearsay || !known.hearsay || known.all == b.All && slices.Equal(known.ids, b.IDs)) {
+	if ok && (hearsay || !known.hearsay) {
 		return known.claims
 	}
 	claims := s.hub.Publish(b, 0)
@@ -58,11 +56,7 @@ func (s *Store) tell(c change, b latchkey.Batch, hearsay bool) fanout.Claims {
 	if now := s.clock.Now().Mono; t.recent == nil || now >= t.rotateAt || len(t.recent) >= toldMost {
 		t.before, t.recent, t.rotateAt = t.recent, make(map[change]telling), now+int64(toldFor)
 	}
-	entry := telling{claims: claims, hearsay: hearsay}
-	if hearsay {
-		entry.all, entry.ids = b.All, b.IDs
-	}
-	t.recent[c] = entry
+	t.recent[c] = telling{claims: claims, hearsay: hearsay}
 	return claims
 }
 

@@ -105,6 +105,28 @@ func TestHearsay(t *testing.T) {
 	}
 }
 
+// A notification that is forged in advance, with just what another node is going to
+// change, does not keep that change from followers once it is in the log: one that
+// was told too early has read the session again by then.
+func TestForetold(t *testing.T) {
+	a, b, f := twoNodes(t, "", often)
+	victim := add(t, a, "ann")
+	liar := &Store{origin: a.origin, news: news{ring: make(chan struct{}, 1)}}
+	for token := range int64(10) {
+		liar.wakeOthers(item{a.tokens.Load() + token, latchkey.Batch{IDs: []latchkey.ID{victim}}})
+	}
+	tamper(t, pg.URL, `SELECT pg_notify('`+channel(b.t.schema)+`', '`+liar.payloads()[0]+`')`)
+	eventually(t, "the hearsay", func() bool { return f.times(victim) == 10 })
+	if !get(t, b, victim).RevokedAt.IsZero() { // a cache refills
+		t.Fatal("has ended already")
+	}
+	revoke(t, a, victim)
+	f.proven(t)
+	if n := f.times(victim); n != 11 {
+		t.Errorf("told %d times by a proof from after the revocation, want 10 forged ones and the log's", n)
+	}
+}
+
 func FuzzReadPayload(f *testing.F) {
 	s := &Store{origin: 5, news: news{ring: make(chan struct{}, 1)}}
 	s.wakeOthers(item{1, latchkey.Batch{IDs: someIDs(3)}})
