@@ -3,6 +3,7 @@ package mysql
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"net/url"
 	"slices"
 	"strings"
@@ -309,6 +310,53 @@ func TestBecomesReadOnly(t *testing.T) {
 	revoke(t, s, id)
 	w.proven(t)
 	eventually(t, "the revocation", func() bool { return w.saw(id) })
+}
+
+// Nor is a replica written to, or asked what has changed, by a user whom the server
+// would let; and no connection to it is kept, so that the next one leads to where
+// the primary is by then.
+func TestDemoted(t *testing.T) {
+	server := servers.StartMariaDB(t)
+	u, err := url.Parse(newURL(t, server))
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.User = url.User("root")
+	s := mustOpen(t, Config{URL: u.String()})
+	id := add(t, s, "ann")
+	pools := map[string]*sql.DB{"work": s.work, "scans": s.scans, "polls": s.polls, "reads": s.reads.db}
+	for name, call := range map[string]func() error{
+		"Get":     func() error { _, err := s.Get(t.Context(), id); return err },
+		"Poll":    func() error { _, err := s.poll(t.Context(), &logPlace{}); return err },
+		"Revoke":  func() error { _, err := s.Revoke(t.Context(), revocation(id)); return err },
+		"Create":  func() error { _, err := s.Create(t.Context(), signIn(s, "bob")); return err },
+		"Touch":   func() error { return s.Touch(t.Context(), []latchkey.Touch{{ID: id, At: s.now().Add(time.Second)}}) },
+		"Spend":   func() error { return s.Spend(t.Context(), [32]byte{1}, s.now().Add(time.Minute)) },
+		"Changed": func() error { _, err := s.Changed(t.Context(), latchkey.ID{}, 0); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			for pool, db := range pools { // a connection from before in each
+				if err := db.PingContext(t.Context()); err != nil || db.Stats().OpenConnections == 0 {
+					t.Fatalf("%s: %v", pool, err)
+				}
+			}
+			root(t, server, "SET GLOBAL read_only=1")
+			err := call()
+			for pool, db := range pools {
+				if n := db.Stats().OpenConnections; n != 0 {
+					t.Errorf("%d connections to the replica are kept for %s", n, pool)
+				}
+			}
+			root(t, server, "SET GLOBAL read_only=0") // as behind another address
+			if !errors.Is(err, errReplica) {
+				t.Errorf("answered %v, want that the server is read-only", err)
+			}
+			if !get(t, s, id).RevokedAt.IsZero() {
+				t.Error("a replica was written to")
+			}
+		})
+	}
+	revoke(t, s, id)
 }
 
 // A server that does not keep what it acknowledges is refused unless that is meant.

@@ -149,7 +149,8 @@ func (s *Store) rewind(ctx context.Context, b latchkey.Batch, at *logPlace) (lat
 }
 
 // read reads entries of the log. A server that is read-only proves nothing.
-func (s *Store) read(ctx context.Context, q *script, sent latchkey.Moment, take func(e *entry) error) error {
+func (s *Store) read(ctx context.Context, q *script, sent latchkey.Moment, take func(e *entry) error) (err error) {
+	defer func() { s.leaveReplica(err) }()
 	c, err := s.polls.Conn(ctx)
 	if err != nil {
 		return err

@@ -125,6 +125,7 @@ func (r *reads) share(trip []*waiting) {
 // may be repeated.
 func (r *reads) query(ctx context.Context, trip []*waiting) {
 	err := r.once(ctx, trip)
+	r.s.leaveReplica(err)
 	if err != nil && lost(err) && ctx.Err() == nil {
 		err = r.once(ctx, trip)
 	}

@@ -54,9 +54,10 @@ func (s *Store) Changed(ctx context.Context, after latchkey.ID, limit int) (page
 	err = s.scan(ctx, s.timeout, func(ctx context.Context, c *sql.Conn) error {
 		page = latchkey.ChangedPage{}
 		var q script
-		q.add("SELECT generation FROM latchkey_counter WHERE id=1")
+		var replica bool
+		q.add("SELECT " + sqlReplica + ", generation FROM latchkey_counter WHERE id=1")
 		q.add("SELECT id FROM latchkey_changed WHERE id>? AND expires>? ORDER BY id LIMIT ?", rawID(after), literal(s.clock.sql()), num(int64(limit)+1))
-		err := ask(ctx, c, &q, func(rows *sql.Rows) error { return rows.Scan(&page.Generation) }, func(rows *sql.Rows) error {
+		err := ask(ctx, c, &q, func(rows *sql.Rows) error { return rows.Scan(&replica, &page.Generation) }, func(rows *sql.Rows) error {
 			var id sql.RawBytes
 			if err := rows.Scan(&id); err != nil {
 				return err
@@ -67,7 +68,10 @@ func (s *Store) Changed(ctx context.Context, after latchkey.ID, limit int) (page
 			page.IDs = append(page.IDs, latchkey.ID(id))
 			return nil
 		})
-		if err == nil && page.Generation == 0 {
+		switch {
+		case err == nil && replica:
+			err = errReplica
+		case err == nil && page.Generation == 0:
 			err = errDamaged
 		}
 		return err

@@ -3,6 +3,7 @@ package mysql
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"time"
 )
 
@@ -30,13 +31,28 @@ func (s *Store) scan(ctx context.Context, bound time.Duration, f func(ctx contex
 	return answer(err)
 }
 
-func (s *Store) scanOnce(ctx context.Context, f func(ctx context.Context, c *sql.Conn) error) error {
+func (s *Store) scanOnce(ctx context.Context, f func(ctx context.Context, c *sql.Conn) error) (err error) {
+	defer func() { s.leaveReplica(err) }()
 	c, err := s.scans.Conn(ctx)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
 	return f(ctx, c)
+}
+
+// leaveReplica closes connections to a server that turned out to be read-only, when
+// err says so: new ones lead to where the primary is by now, or are refused. What
+// is in use by others is left by them.
+func (s *Store) leaveReplica(err error) {
+	if !errors.Is(err, errReplica) {
+		return
+	}
+	for _, db := range []*sql.DB{s.work, s.scans, s.polls, s.reads.db} {
+		most := db.Stats().MaxOpenConnections
+		db.SetMaxIdleConns(-1) // closes those that are
+		db.SetMaxIdleConns(most)
+	}
 }
 
 // usable refuses what enter would refuse.

@@ -106,7 +106,8 @@ func pause(ctx context.Context, n int) error {
 
 // run does one attempt. The connection goes back into the pool without a
 // transaction, or not at all.
-func (t *tx) run(f func() error) error {
+func (t *tx) run(f func() error) (err error) {
+	defer func() { t.s.leaveReplica(err) }() // with the connection in its pool
 	c, err := t.s.work.Conn(t.ctx)
 	if err != nil {
 		return err
@@ -167,7 +168,8 @@ func ask(ctx context.Context, c *sql.Conn, q *script, each ...func(*sql.Rows) er
 }
 
 // begin starts the transaction: it waits for those who deal with the same keys,
-// runs the statements of q, which lock and read, and then notes the time.
+// runs the statements of q, which lock and read, and then notes the time. On a
+// server that is read-only by now it is errReplica.
 func (t *tx) begin(keys []int64, q *script, each ...func(*sql.Rows) error) error {
 	var first script
 	first.add("START TRANSACTION")
@@ -188,11 +190,16 @@ func (t *tx) begin(keys []int64, q *script, each ...func(*sql.Rows) error) error
 		first.join(q)
 		take = append(take, each...)
 	}
-	first.add("SELECT generation, " + t.s.clock.sql() + " FROM latchkey_counter WHERE id=1")
-	take = append(take, func(rows *sql.Rows) error { return rows.Scan(&t.generation, &t.now) })
+	// Administrators may write to a server that is read-only, which others do not see.
+	var replica bool
+	first.add("SELECT " + sqlReplica + ", generation, " + t.s.clock.sql() + " FROM latchkey_counter WHERE id=1")
+	take = append(take, func(rows *sql.Rows) error { return rows.Scan(&replica, &t.generation, &t.now) })
 	sent := t.s.clock.Now()
 	if err := ask(t.ctx, t.c, &first, take...); err != nil {
 		return err
+	}
+	if replica {
+		return errReplica
 	}
 	if got != len(wanted) || t.generation == 0 {
 		return errDamaged // without the generation nobody knows what has been ended
