@@ -139,12 +139,16 @@ func (cfg *Config) check() (*target, error) {
 
 // A pooler makes numbers of its own up, by which it knows its clients.
 const textValidate = `SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean,
-CASE WHEN pg_backend_pid() = $1::bigint THEN set_config('jit', 'off', false) END`
+CASE WHEN pg_backend_pid() = $1::bigint
+THEN set_config('jit', 'off', false) || set_config('default_transaction_isolation', 'read committed', false) IS NULL
+ELSE current_setting('transaction_isolation') <> 'read committed' END`
 
 // prepare sets what every connection has in common: it is made in time, and to a
 // server that can be written to. A standby's answer could refill a cache after its
 // invalidation. Statements are never compiled, which would take longer than any of
-// them; but a pooler's connections are others' too, and stay as they are.
+// them. What waits for a lock sees what was committed meanwhile, as only READ
+// COMMITTED lets it. But a pooler's connections are others' too, and stay as they
+// are: one of another isolation is refused.
 func (t *target) prepare(c *pgx.ConnConfig) {
 	if c.ConnectTimeout == 0 || c.ConnectTimeout > t.Timeout {
 		c.ConnectTimeout = t.Timeout
@@ -155,10 +159,12 @@ func (t *target) prepare(c *pgx.ConnConfig) {
 		switch {
 		case result.Err != nil:
 			return result.Err
-		case len(result.Rows) != 1 || len(result.Rows[0]) != 2 || len(result.Rows[0][0]) != 1:
+		case len(result.Rows) != 1 || len(result.Rows[0]) != 2 || len(result.Rows[0][0]) != 1 || len(result.Rows[0][1]) != 1:
 			return errWire
 		case result.Rows[0][0][0] != 0:
 			return errStandby
+		case result.Rows[0][1][0] != 0:
+			return errIsolation
 		}
 		return nil
 	}
@@ -201,7 +207,7 @@ func (t *target) parse(text string) (*pgxpool.Config, error) {
 	for _, own := range []string{"schema", "pooler", "feed"} {
 		options.Del(own)
 	}
-	u.RawQuery = options.Encode()
+	u.RawQuery = strings.ReplaceAll(options.Encode(), "+", "%20") // as libpq has spaces
 	c, err := pgxpool.ParseConfig(u.String())
 	if err != nil {
 		return nil, fmt.Errorf("is not understood; %s, and check the options behind it and the files that they name", form)

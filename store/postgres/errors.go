@@ -16,11 +16,12 @@ import (
 
 // Causes of failures.
 var (
-	errClosed   = errors.New("the store is closed")
-	errDamaged  = errors.New("a row of the database is damaged")
-	errNoStore  = errors.New("the row that describes the store is missing; restore the database from a backup")
-	errStandby  = errors.New("the server is a standby; give the address of the primary")
-	errMigrated = errors.New("another program has changed the database to a schema that this program does not know; use a newer latchkey")
+	errClosed    = errors.New("the store is closed")
+	errDamaged   = errors.New("a row of the database is damaged")
+	errNoStore   = errors.New("the row that describes the store is missing; restore the database from a backup")
+	errStandby   = errors.New("the server is a standby; give the address of the primary")
+	errIsolation = errors.New("transactions through the pooler are not READ COMMITTED; take default_transaction_isolation off the role and the database, and have the pooler connect anew")
+	errMigrated  = errors.New("another program has changed the database to a schema that this program does not know; use a newer latchkey")
 )
 
 // ErrSchema is the cause of what Open and Migrate answer to a store whose schema
@@ -75,7 +76,7 @@ func plain(err error) error {
 
 // ownCause is the one of this package's causes that err leads to, or nil.
 func ownCause(err error) error {
-	for _, own := range []error{errClosed, errDamaged, errNoStore, errStandby, errMigrated, errWire} {
+	for _, own := range []error{errClosed, errDamaged, errNoStore, errStandby, errIsolation, errMigrated, errWire} {
 		if errors.Is(err, own) {
 			return own
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/internal/servers"
@@ -154,6 +155,58 @@ func TestDurableByItself(t *testing.T) {
 	if checked < 10 {
 		t.Errorf("only %d functions were checked", checked)
 	}
+}
+
+// Whatever isolation the role or the URL asks for, transactions are READ COMMITTED:
+// who waited for a lock sees what was committed meanwhile. Where that cannot be set,
+// because of a pooler, the store refuses to be opened, and to change anything.
+func TestIsolation(t *testing.T) {
+	server := servers.StartPostgres(t)
+	pooler := servers.StartPgBouncer(t, server)
+	early := mustOpen(t, Config{URL: strings.Replace(server.URL, server.Addr, pooler.Addr, 1), Timeout: time.Minute})
+	victim := add(t, early, "ann")
+	tamper(t, server.URL, `ALTER ROLE `+servers.User+` SET default_transaction_isolation = 'repeatable read'`)
+	for name, options := range map[string]string{
+		"Role":    "",
+		"Setting": "?default_transaction_isolation=serializable",
+		"Options": "?options=-c%20default_transaction_isolation%3Dserializable",
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := mustOpen(t, Config{URL: server.URL + options, Timeout: time.Minute})
+			for _, pool := range []*pgxpool.Pool{s.work, s.aside} {
+				var is string
+				if err := pool.QueryRow(t.Context(), "SHOW transaction_isolation").Scan(&is); err != nil || is != "read committed" {
+					t.Errorf("the isolation is %q, %v", is, err)
+				}
+			}
+			var wg sync.WaitGroup
+			for range 30 { // in each other's way
+				wg.Go(func() {
+					c := signIn(s, name)
+					c.Limit, c.Policy = 3, latchkey.EvictOldest
+					if _, err := s.Create(t.Context(), c); err != nil {
+						t.Error(chain(err))
+					}
+				})
+			}
+			wg.Wait()
+			live := query(t, server.URL, `SELECT count(*) FROM latchkey.session WHERE subject = '`+name+`' AND revoked_at IS NULL`)
+			if live != 3 {
+				t.Errorf("%d sessions with a limit of 3", live)
+			}
+		})
+	}
+	tamper(t, server.URL, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'`)
+	_, err := Open(t.Context(), Config{URL: early.t.URL, Timeout: time.Minute})
+	wantUnavailable(t, err, "not READ COMMITTED")
+	if strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), "default_transaction_isolation") {
+		t.Errorf("%q is not one line that says what to do", err)
+	}
+	eventually(t, "a refusal", func() bool {
+		_, err = early.Revoke(t.Context(), revocation(victim))
+		return strings.Contains(chain(err), "not READ COMMITTED")
+	})
+	wantUnavailable(t, err, "REPEATABLE READ")
 }
 
 // Names that a text of the server cannot hold are refused, not changed.

@@ -131,8 +131,14 @@ RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
 	SELECT least(p_expires, CASE WHEN p_idle > 0 THEN p_seen + p_idle END, p_revoked) $$;
 
 -- What was acknowledged survives a crash of the server, whatever its settings are.
+-- And whoever has waited for a lock must see what was committed meanwhile: of a
+-- snapshot from before, a sign-in would count sessions wrongly and miss marks.
 CREATE FUNCTION latchkey.durable() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
+	IF current_setting('transaction_isolation') <> 'read committed' THEN
+		RAISE EXCEPTION 'a transaction of the store is %, not READ COMMITTED', upper(current_setting('transaction_isolation'))
+			USING HINT = 'Take default_transaction_isolation off the role and the database, and connect anew.';
+	END IF;
 	IF current_setting('synchronous_commit') = 'off' THEN
 		PERFORM set_config('synchronous_commit', 'on', true);
 	END IF;
