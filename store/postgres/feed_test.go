@@ -308,8 +308,8 @@ func TestCutOff(t *testing.T) {
 			}
 			proxy.Resume()
 			f.proven(t)
-			if n := f.times(id); n != 1 {
-				t.Errorf("told %d times of what happened meanwhile, want once by the first proof", n)
+			if n := f.times(id); n < 1 || n > 2 {
+				t.Errorf("told %d times of what happened meanwhile, want once by the first proof, and once by a notification at most", n)
 			}
 			if err := retried(func() error { _, err := b.Get(t.Context(), kept); return err }); err != nil {
 				t.Errorf("Get after the cut: %v", chain(err))

@@ -326,8 +326,8 @@ func TestLeastRights(t *testing.T) {
 	if err := s.housekeep(ctx); err != nil {
 		t.Error(chain(err))
 	}
-	tamper(t, pg.URL, "DELETE FROM "+schema+".run") // as after a crash
 	resets := f.resets()
+	tamper(t, pg.URL, "DELETE FROM "+schema+".run") // as after a crash
 	eventually(t, "a new run", func() bool { return f.resets() > resets+1 })
 	f.proven(t)
 }
