@@ -79,15 +79,14 @@ if not CL then
 end
 
 local time = tonumber(ARGV[18]) or now
-local names = {}
-if old then
-  finish(replaces, old, ARGV[16])
-  record(time, 0, ARGV[20], ARGV[21], replaces, ARGV[25], ARGV[24])
-end
+local names, ending = {}, {}
+if old then ending[1] = { replaces, old, ARGV[16], ARGV[25] } end
 for i, e in ipairs(evict) do
-  finish(e[1], e[2], ARGV[17])
-  record(time, 0, ARGV[20], ARGV[21], e[1], ARGV[26], ARGV[24])
+  ending[#ending + 1] = { e[1], e[2], ARGV[17], ARGV[26] }
   names[i] = e[1]
 end
+finish(ending, function()
+  for _, e in ipairs(ending) do record(time, 0, ARGV[20], ARGV[21], e[1], e[4], ARGV[24]) end
+end)
 record(time, tonumber(ARGV[19]), ARGV[20], ARGV[21], ARGV[22], ARGV[23], ARGV[24])
 return { 'ok', num(gen), replaced, #told > 0 and '1' or '0', table.concat(names) }

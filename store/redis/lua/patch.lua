@@ -15,6 +15,10 @@ if CL and ARGV[20] ~= '1' and (sid ~= '' and sid ~= r.sid or expires > r.expires
 end
 tell(id)
 publish()
+changed(id, r, math.max(r.expires, expires))
+if ARGV[11] == '1' then
+  record(tonumber(ARGV[12]) or now, tonumber(ARGV[13]), ARGV[14], ARGV[15], ARGV[16], ARGV[17], ARGV[18])
+end
 local ttl = math.max(0, (expires - now) / 1000) + R
 local ref = sid == '' and NOBODY or sid
 call('SET', key, pack(FORMAT, 1, r.flags, math.max(r.last, tonumber(ARGV[6])), tonumber(ARGV[7]), expires, r.created, r.version + 1,
@@ -27,9 +31,5 @@ if not CL then
     call('ZADD', idx('d', sid), num(r.created), id)
     keep(idx('d', sid), ttl)
   end
-end
-changed(id, r, math.max(r.expires, expires))
-if ARGV[11] == '1' then
-  record(tonumber(ARGV[12]) or now, tonumber(ARGV[13]), ARGV[14], ARGV[15], ARGV[16], ARGV[17], ARGV[18])
 end
 return { 'ok', '1' }

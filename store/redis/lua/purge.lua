@@ -25,19 +25,23 @@ local function wipe(id, r)
   going[#going + 1] = { id, r }
 end
 
-local function wipeOne(id, r)
-  call('DEL', rowkey(id))
-  call('ZREM', G .. 'all', id)
-  if r.who ~= NOBODY then
-    for _, kind in ipairs({ 'i', 'x', 'e' }) do call('ZREM', idx(kind, r.who), id) end
+-- In the order that write.lua tells of.
+local function wipeAll()
+  for _, e in ipairs(going) do changed(e[1], e[2], e[2].expires) end
+  for _, e in ipairs(going) do call('DEL', rowkey(e[1])) end
+  for _, e in ipairs(going) do
+    local id, r = e[1], e[2]
+    call('ZREM', G .. 'all', id)
+    if r.who ~= NOBODY then
+      for _, kind in ipairs({ 'i', 'x', 'e' }) do call('ZREM', idx(kind, r.who), id) end
+    end
+    if r.sid ~= NOBODY and not CL then call('ZREM', idx('d', r.sid), id) end
   end
-  if r.sid ~= NOBODY and not CL then call('ZREM', idx('d', r.sid), id) end
-  changed(id, r, r.expires)
 end
 
 local function answer(n, more, a, b)
   publish()
-  for _, e in ipairs(going) do wipeOne(e[1], e[2]) end
+  wipeAll()
   return { 'ok', num(n), more and '1' or '0', #told > 0 and '1' or '0', a or '', b or '' }
 end
 

@@ -6,21 +6,18 @@
 local kind, whom, except, tail = ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local count, names, ending = 0, {}, {}
 
--- What is revoked already, or superseded, stays as it is.
+-- What is revoked already, or superseded, stays as it is. The former is listed as
+-- changed once more, in case that what revoked it did not get that far.
 local function revoke(id, r)
+  if r.revoked ~= 0 then changed(id, r, r.expires) end
   if r.revoked ~= 0 or r.gen < gen then return false end
   if live(r) then
     count = count + 1
     names[count] = id
   end
   tell(id)
-  ending[#ending + 1] = { id, r }
+  ending[#ending + 1] = { id, r, tail }
   return true
-end
-
-local function finishAll()
-  publish()
-  for _, e in ipairs(ending) do finish(e[1], e[2], tail) end
 end
 
 local function identity(who)
@@ -50,12 +47,14 @@ if kind == 'id' then
   if not r or except ~= '' and r.who ~= except then return { 'gone' } end
   if ARGV[15] ~= '' and r.ver ~= ARGV[15] and live(r) then return { 'changed' } end
   if revoke(whom, r) then
-    finishAll()
-    if ARGV[10] == '' then
-      record(now, tonumber(ARGV[9]), stem(KEYS[1], r), ARGV[11], ARGV[12], ARGV[13], r.stag)
-    else
-      record(now, tonumber(ARGV[9]), ARGV[10], ARGV[11], ARGV[12], ARGV[13], ARGV[14])
-    end
+    publish()
+    finish(ending, function()
+      if ARGV[10] == '' then
+        record(now, tonumber(ARGV[9]), stem(KEYS[1], r), ARGV[11], ARGV[12], ARGV[13], r.stag)
+      else
+        record(now, tonumber(ARGV[9]), ARGV[10], ARGV[11], ARGV[12], ARGV[13], ARGV[14])
+      end
+    end)
   end
   return { 'ok', num(count), table.concat(names), #told > 0 and '1' or '0' }
 end
@@ -105,7 +104,9 @@ else
   end
 end
 mark()
-finishAll()
+publish()
+finish(ending, function()
+  if ARGV[16] ~= '1' then record(now, count, ARGV[10], ARGV[11], ARGV[12], ARGV[13], ARGV[14]) end
+end)
 if kind == 'sid' and not CL then call('DEL', idx('d', whom)) end
-if ARGV[16] ~= '1' then record(now, count, ARGV[10], ARGV[11], ARGV[12], ARGV[13], ARGV[14]) end
 return { 'ok', num(count), table.concat(names), #told > 0 and '1' or '0' }

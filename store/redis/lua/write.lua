@@ -61,34 +61,45 @@ local function record(time, count, stem, ip, session, rest, stag)
   return 0
 end
 
--- Stateless sessions that are no longer as they were made.
+-- A script of a cluster may break off between its writes, at a key that is not there
+-- while its slot is on its way to another server, and what it wrote before stays. So
+-- the order is: what is listed as changed, events, rows, indexes. A repetition then
+-- finds left to do whatever is not listed or recorded yet.
+
+-- Stateless sessions that are no longer as they were made. One too many does no harm.
 local function changed(id, r, limit)
   if r.flags % 2 == 0 or limit <= now then return end
-  call('ZADD', G .. 'changed', 0, id)
   call('ZADD', G .. 'changedby', 'GT', num(limit), id) -- a token may tell of a later limit than the row does now
+  call('ZADD', G .. 'changed', 0, id)
 end
 
 -- Moves what has ended for good out of the way of those who look for live sessions.
 local function shelve(id, r, kind)
-  call('ZREM', idx('i', r.who), id)
   call('ZADD', idx(kind, r.who), num(r.created), id)
   keep(idx(kind, r.who), math.max(0, (r.expires - now) / 1000) + R)
+  call('ZREM', idx('i', r.who), id)
 end
 
--- Marks a row as ended. One that is idle or expired is marked like the rest: a
--- touch that is under way, or a clock that is put right, must not bring it back.
--- Whoever calls has told of it.
-local function finish(id, r, tail)
-  local key = rowkey(id)
-  call('SETRANGE', key, 50, pack('>i8', now))
-  call('APPEND', key, tail)
-  call('PEXPIRE', key, R)
-  r.revoked = now
-  if r.who ~= NOBODY then
-    call('ZREM', idx('x', r.who), id)
-    shelve(id, r, 'e')
+-- Marks rows as ended, each an ID, its head and how it ended, and has events recorded
+-- in between. A row that is idle or expired is marked like the rest: a touch that is
+-- under way, or a clock that is put right, must not bring it back. Whoever calls has
+-- told of them.
+local function finish(rows, events)
+  for _, e in ipairs(rows) do changed(e[1], e[2], e[2].expires) end
+  events()
+  for _, e in ipairs(rows) do
+    local key = rowkey(e[1])
+    call('SETRANGE', key, 50, pack('>i8', now))
+    call('APPEND', key, e[3])
+    call('PEXPIRE', key, R)
+    e[2].revoked = now
   end
-  changed(id, r, r.expires)
+  for _, e in ipairs(rows) do
+    if e[2].who ~= NOBODY then
+      shelve(e[1], e[2], 'e')
+      call('ZREM', idx('x', e[2].who), e[1])
+    end
+  end
 end
 
 -- The stem of a row: provider and subject.
