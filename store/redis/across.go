@@ -479,12 +479,3 @@ func (s *Store) changedAcross(ctx context.Context, after latchkey.ID, limit int)
 	}
 	return page, nil
 }
-
-// disown takes an erased identity out of its subject.
-func (s *Store) disown(ctx context.Context, subject, identity string) error {
-	f, err := s.do(ctx, call{sc: &s.scripts.announce, tag: subject[:3], among: args{"not", subject, identity}})
-	if err != nil {
-		return err
-	}
-	return f.ok()
-}

@@ -197,3 +197,24 @@ func TestClusterSlotMove(t *testing.T) {
 		t.Error("the revocation was not published where the slot is now")
 	}
 }
+
+// A sign-in that is under way during an erasure of its identity makes a session that a
+// revocation of the subject finds.
+func TestClusterEraseDuringSignIn(t *testing.T) {
+	group := servers.StartRedisCluster(t, 2, 0)
+	s := openURL(t, group.URL+"?wait=0")
+	c := person(s, 1)
+	if err := s.announce(t.Context(), &c.Record, 0); err != nil {
+		t.Fatal(errorChain(err))
+	}
+	if _, err := s.Purge(t.Context(), latchkey.Purge{Erase: c.Record.Identity()}); err != nil {
+		t.Fatal(errorChain(err))
+	}
+	if _, err := s.create(t.Context(), &c); err != nil {
+		t.Fatal(errorChain(err))
+	}
+	result, err := s.Revoke(t.Context(), latchkey.Revocation{Subject: c.Record.Subject, AnyProvider: true, By: "x"})
+	if err != nil || result.Count != 1 {
+		t.Errorf("revoked %d sessions of the subject, %v; want 1", result.Count, errorChain(err))
+	}
+}

@@ -1,5 +1,5 @@
 -- For clusters, where what a subject or a provider's session leads to is elsewhere.
--- ARGV 4 what to do: subject, sid, end, of, not or look, 5 the reference, 6 the identity or the ID
+-- ARGV 4 what to do: subject, sid, end, of or look, 5 the reference, 6 the identity or the ID
 -- it leads to, 7 until when that may live, 8 when the sign-in began.
 local ref = ARGV[5]
 
@@ -9,11 +9,6 @@ if ARGV[4] == 'end' then
   return { 'ok', table.concat(call('SMEMBERS', idx('u', ref))), table.concat(call('ZRANGE', idx('d', ref), 0, -1)) }
 end
 if ARGV[4] == 'of' then return { 'ok', table.concat(call('SMEMBERS', idx('u', ref))), '' } end
-
-if ARGV[4] == 'not' then
-  call('SREM', idx('u', ref), ARGV[6])
-  return { 'ok' }
-end
 
 local began = tonumber(ARGV[8])
 local at = tonumber(call('GET', G .. 'm:' .. sub(ref, 4)) or '')
