@@ -345,7 +345,7 @@ func (s *Store) subscribeAll(l *line, c *rawConn) error {
 		_, err := c.Write(out)
 		written <- err
 	}()
-	err := s.subscribed(c, len(channels))
+	err := subscribed(c, "ssubscribe", len(channels))
 	if err != nil {
 		_ = c.Close()
 	}
@@ -355,7 +355,9 @@ func (s *Store) subscribeAll(l *line, c *rawConn) error {
 	return err
 }
 
-func (s *Store) subscribed(c *rawConn, n int) error {
+// subscribed reads the answers to n subscriptions, of that kind. What is published on
+// those that stand already is passed over: nobody follows the line before its first beat.
+func subscribed(c *rawConn, kind string, n int) error {
 	for n > 0 {
 		v, err := readValue(c.r, 0)
 		if err == nil {
@@ -367,7 +369,7 @@ func (s *Store) subscribed(c *rawConn, n int) error {
 		switch {
 		case v.kind != '>' || len(v.list) != 3:
 			return errProtocol
-		case v.list[0].text == "ssubscribe":
+		case v.list[0].text == kind:
 			n--
 		}
 	}

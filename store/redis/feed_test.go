@@ -22,6 +22,9 @@ type following struct {
 	batches []latchkey.Batch
 }
 
+// longest is for machines with much else to do; a test that waits this long has failed.
+const longest = 2 * time.Minute
+
 const beatInterval = 20 * time.Millisecond
 
 func follow(t *testing.T, s *Store) *following {
@@ -48,7 +51,7 @@ func follow(t *testing.T, s *Store) *following {
 // await waits for a batch that satisfies is.
 func (f *following) await(t *testing.T, is func(latchkey.Batch) bool) {
 	t.Helper()
-	late := time.NewTimer(10 * time.Second)
+	late := time.NewTimer(longest)
 	defer late.Stop()
 	for {
 		f.mu.Lock()
@@ -75,7 +78,7 @@ func (f *following) told(id latchkey.ID) bool {
 
 func eventually(t *testing.T, done func() bool) {
 	t.Helper()
-	late, tick := time.NewTimer(20*time.Second), time.NewTicker(2*time.Millisecond)
+	late, tick := time.NewTimer(longest), time.NewTicker(2*time.Millisecond)
 	defer late.Stop()
 	defer tick.Stop()
 	for !done() {
@@ -161,4 +164,47 @@ func TestOffset(t *testing.T) {
 	step(3*time.Second, time.Millisecond, 7_000_600, 4_000_100)      // better
 	step(4*time.Second, 10*time.Millisecond, 68_005_000, 64_000_000) // this machine slept for a minute
 	step(20*time.Second, 50*time.Millisecond, 84_025_000, 64_000_000)
+}
+
+// A line comes up while others publish.
+func TestSubscribeWhileBusy(t *testing.T) {
+	s := mustOpen(t, Config{})
+	busy := make(chan struct{})
+	done := make(chan error, 4)
+	for range cap(done) {
+		go func() { // ends with busy
+			c := s.one().client()
+			for {
+				select {
+				case <-busy:
+					done <- nil
+					return
+				default:
+				}
+				channel := s.cfg.Prefix + "feed:" + s.name
+				if err := c.Do(t.Context(), c.B().Publish().Channel(channel).Message("0123:1:i:").Build()).Error(); err != nil {
+					done <- err
+					return
+				}
+			}
+		}()
+	}
+	for range 300 {
+		c, err := s.cfg.dialRaw(t.Context(), shared.Addr, "", "", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = s.subscribe(newLine(s.one(), "test"), c)
+		_ = c.Close()
+		if err != nil {
+			t.Errorf("subscribe: %v", err)
+			break
+		}
+	}
+	close(busy)
+	for range cap(done) {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
 }

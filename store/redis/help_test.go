@@ -6,7 +6,6 @@ import (
 	"os"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/internal/servers"
@@ -40,7 +39,7 @@ func mustOpen(t *testing.T, cfg Config) *Store {
 	if cfg.Prefix == "" {
 		cfg.Prefix = newPrefix()
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), longest)
 	defer cancel()
 	s, err := Open(ctx, cfg)
 	if err != nil {

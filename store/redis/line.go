@@ -225,13 +225,16 @@ func (s *Store) subscribe(l *line, c *rawConn) error {
 	if s.cfg.Mode == Cluster {
 		return s.subscribeAll(l, c)
 	}
-	for _, channel := range []string{s.cfg.Prefix + "feed:" + s.name, l.beatChannel()} {
-		v, err := c.ask("SUBSCRIBE", channel)
-		if err != nil {
+	if err := c.SetDeadline(time.Now().Add(c.timeout)); err != nil {
+		return err
+	}
+	// The feed last: what is published is not to come between the answers.
+	for _, channel := range []string{l.beatChannel(), s.cfg.Prefix + "feed:" + s.name} {
+		if err := c.send("SUBSCRIBE", channel); err != nil {
 			return err
 		}
-		if len(v.list) != 3 || v.list[0].text != "subscribe" {
-			return errProtocol
+		if err := subscribed(c, "subscribe", 1); err != nil {
+			return err
 		}
 	}
 	return nil
