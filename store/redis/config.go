@@ -65,8 +65,8 @@ type Config struct {
 	TLS *tls.Config
 
 	// Prefix begins every key and channel: "latchkey:" unless set. At most 64
-	// characters out of letters, digits and :._-/ are allowed. Stores of different
-	// prefixes share a server without knowing of each other.
+	// characters out of letters, digits and :._-/ are allowed, but no two hyphens in a
+	// row. Stores of different prefixes share a server without knowing of each other.
 	Prefix string
 	// Wait is how many replicas must have confirmed a change before it is answered,
 	// and a beat before it counts, under Sentinel and Cluster: 1 unless set, at most
@@ -141,6 +141,8 @@ func (cfg *Config) check() error {
 	cfg.Prefix = cmp.Or(cfg.Prefix, defaultPrefix)
 	if len(cfg.Prefix) > maxPrefix || strings.ContainsFunc(cfg.Prefix, notInPrefix) {
 		add("Prefix", "is not at most %d letters, digits and :._-/", maxPrefix)
+	} else if strings.Contains(cfg.Prefix, "--") {
+		add("Prefix", "has two hyphens in a row, which begin a comment in the server's scripts; use one")
 	}
 	if len(cfg.Mark) > maxMark {
 		add("Mark", "is longer than %d bytes", maxMark)

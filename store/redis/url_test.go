@@ -60,6 +60,7 @@ func TestParseURLRefuses(t *testing.T) {
 		"redis://h?timeout=soon":           "length of time",
 		"redis://h?timeout=1h":             "between",
 		"redis://h?prefix=a%7Bb":           "letters, digits",
+		"redis://h?prefix=a--b:":           "two hyphens",
 		"redis://h?colour=red":             "no option",
 		"redis://h?wait=1&wait=2":          "2 times",
 		"redis://h?ca=x":                   "rediss",
