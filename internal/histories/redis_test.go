@@ -1,0 +1,87 @@
+//go:build unix
+
+package histories_test
+
+import (
+	"context"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/internal/histories"
+	"github.com/latchkey-go/latchkey/internal/servers"
+	"github.com/latchkey-go/latchkey/store/redis"
+)
+
+// long skips what takes half a minute and is part of the long runs only.
+func long(t *testing.T) {
+	if os.Getenv("LATCHKEY_CHAOS_ROUNDS") == "" {
+		t.Skip("part of the long runs: make chaos")
+	}
+}
+
+func redisAt(t testing.TB, url string) latchkey.Store {
+	t.Helper()
+	cfg, err := redis.ParseURL(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Timeout, cfg.Lease = time.Second, 250*time.Millisecond
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	s, err := redis.Open(ctx, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// The primary dies and a replica takes its place; the old one comes back. What was
+// acknowledged had reached a replica, and is kept.
+func TestFleetSentinel(t *testing.T) {
+	long(t)
+	for kind, cfg := range map[string]histories.Config{
+		"cached":    {Staleness: 250 * time.Millisecond},
+		"stateless": {Staleness: 250 * time.Millisecond, Stateless: true},
+	} {
+		t.Run(kind, func(t *testing.T) {
+			group := servers.StartRedisSentinel(t, "--appendonly", "yes")
+			cfg.Open = func(t testing.TB, _ int) latchkey.Store { return redisAt(t, group.URL) }
+			cfg.For, cfg.FaultFor = 30*time.Second, 8*time.Second
+			var victim *servers.Server
+			cfg.Faults = []histories.Fault{
+				{Name: "primary killed", Break: func() { victim = group.Primary(t); victim.Kill(t) }, Heal: func() { victim.Restart(t) }},
+				{Name: "primary stopped", Break: func() { victim = group.Primary(t); victim.Stop(t) }, Heal: func() { victim.Continue(t) }},
+			}
+			histories.Run(t, cfg)
+		})
+	}
+}
+
+// A primary of a cluster dies and its replica takes its place, and slots move.
+func TestFleetCluster(t *testing.T) {
+	long(t)
+	for kind, cfg := range map[string]histories.Config{
+		"cached":    {Staleness: 250 * time.Millisecond},
+		"stateless": {Staleness: 250 * time.Millisecond, Stateless: true},
+	} {
+		t.Run(kind, func(t *testing.T) {
+			group := servers.StartRedisCluster(t, 3, 1, "--appendonly", "yes")
+			cfg.Open = func(t testing.TB, _ int) latchkey.Store { return redisAt(t, group.URL) }
+			cfg.For, cfg.FaultFor = 30*time.Second, 8*time.Second
+			victim := group.Primaries[1]
+			slot := 100 // of the first primary's range
+			cfg.Faults = []histories.Fault{
+				{Name: "slots moved", Break: func() {
+					for range 20 {
+						group.MoveSlot(t, slot, group.Primaries[0], group.Primaries[2])
+						slot++
+					}
+				}, Heal: func() {}},
+				{Name: "a primary killed", Break: func() { victim.Kill(t) }, Heal: func() { victim.Restart(t) }},
+			}
+			histories.Run(t, cfg)
+		})
+	}
+}
