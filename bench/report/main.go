@@ -71,6 +71,7 @@ const (
 
 func main() {
 	into := flag.String("into", "", "also put the tables into this page, if all was run")
+	partly := flag.Bool("partly", false, "put them there even if not all was run; what was not says so")
 	flag.Parse()
 	r := make(results)
 	for _, path := range flag.Args() {
@@ -83,7 +84,7 @@ func main() {
 	if *into == "" {
 		return
 	}
-	if !whole {
+	if !whole && !*partly {
 		fmt.Fprintln(os.Stderr, "report: not all was run, so", *into, "stays as it is")
 		return
 	}

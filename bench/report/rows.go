@@ -68,8 +68,8 @@ var tables = []table{
 		{"the same, 64 callers: times faster than scs goredisstore", "RedisGet/64/scs_goredisstore", "", "x-latchkey", 0, true, "%.2f×"},
 		{"the same, 256 callers", "RedisGet/256/scs_goredisstore", "", "x-latchkey", 0, true, "%.2f×"},
 		{"PostgreSQL lookup on a miss, one caller: times SELECT 1, medians", "PostgresGet/one/latchkey", "", "x-select_1", 1.2, false, "%.2f×"},
-		{"the same, 16 callers: times the throughput of pgbench -S", "PostgresGet/many/latchkey", "PostgresGet/many/pgbench", "ops/s", 0.8, true, "%.2f×"},
-		{"the same, 256 callers whose misses are read together", "PostgresGet/many/latchkey_coalesced", "PostgresGet/many/pgbench", "ops/s", 3, true, "%.2f×"},
+		{"the same, 16 callers: times the throughput of pgbench -S", "PostgresGet/many/pgbench", "PostgresGet/many/latchkey", "ns/op", 0.8, true, "%.2f×"},
+		{"the same, 256 callers whose misses are read together", "PostgresGet/many/pgbench", "PostgresGet/many/latchkey_coalesced", "ns/op", 3, true, "%.2f×"},
 	}},
 	{"What is behind a hit", []row{
 		{"near-cache hit over SQLite: times that over memory", "Behind/sqlite", "", "x-memory", 1.1, false, "%.2f×"},
