@@ -155,6 +155,22 @@ type Revocation struct {
 	Event audit.Event
 }
 
+// Check is CodeInvalidRequest for a revocation that selects nothing, or in two ways.
+// Stores call it before anything else.
+func (r *Revocation) Check() error {
+	n := 0
+	for _, set := range [...]bool{!r.ID.IsZero(), r.Subject != "", r.SID != "", r.All} {
+		if set {
+			n++
+		}
+	}
+	if n == 1 {
+		return nil
+	}
+	return &Error{Code: CodeInvalidRequest, Message: "latchkey: revocation",
+		Fields: []FieldError{{"selector", "exactly one of ID, Subject, SID and All is required"}}}
+}
+
 // RevokeResult tells what a revocation ended.
 type RevokeResult struct {
 	// Count is how many live sessions were ended. For All it is how many live rows there were.

@@ -79,7 +79,7 @@ func (s *Store) revoke(r *row, now time.Time, by, reason string) bool {
 // as revoked without being counted.
 func (s *Store) Revoke(ctx context.Context, r latchkey.Revocation) (latchkey.RevokeResult, error) {
 	var result latchkey.RevokeResult
-	if err := checkSelectors(&r); err != nil {
+	if err := r.Check(); err != nil {
 		return result, err
 	}
 	err := s.change(ctx, func(now time.Time, b *latchkey.Batch) error {
@@ -145,19 +145,4 @@ func (s *Store) end(row *row, now time.Time, r *latchkey.Revocation, result *lat
 		result.Count++
 		result.IDs = append(result.IDs, row.rec.ID)
 	}
-}
-
-// checkSelectors refuses a revocation that selects nothing or in two ways.
-func checkSelectors(r *latchkey.Revocation) error {
-	n := 0
-	for _, set := range [...]bool{!r.ID.IsZero(), r.Subject != "", r.SID != "", r.All} {
-		if set {
-			n++
-		}
-	}
-	if n == 1 {
-		return nil
-	}
-	return &latchkey.Error{Code: latchkey.CodeInvalidRequest, Message: "latchkey: revocation",
-		Fields: []latchkey.FieldError{{Field: "selector", Detail: "exactly one of ID, Subject, SID and All is required"}}}
 }

@@ -4,6 +4,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/latchkey-go/latchkey/store/internal/migration"
 )
 
 // The page that operators read holds the tables as they are.
@@ -12,7 +14,7 @@ func TestDocs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	scripts, err := steps(migrations)
+	scripts, err := migration.Steps(migrations)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/internal/servers"
+	"github.com/latchkey-go/latchkey/store/internal/migration"
 )
 
 func TestOpenMakes(t *testing.T) {
@@ -243,7 +244,7 @@ func TestMigrate(t *testing.T) {
 	if from, to, err := Migrate(t.Context(), cfg); from != known() || to != known() || err != nil {
 		t.Errorf("nothing to do: %d to %d, %v", from, to, err)
 	}
-	first, err := steps(migrations)
+	first, err := migration.Steps(migrations)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -274,7 +275,7 @@ func TestMigrate(t *testing.T) {
 // starts goes on, and loses no key that might have been in use.
 func TestMakingBrokenOff(t *testing.T) {
 	url := newURL(t, shared)
-	text, err := steps(migrations)
+	text, err := migration.Steps(migrations)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -296,7 +297,7 @@ func TestSteps(t *testing.T) {
 	if known() < 1 {
 		t.Fatal("no migrations")
 	}
-	if _, err := steps(fstest.MapFS{"migrations/0002_x.sql": {}}); err == nil {
+	if _, err := migration.Steps(fstest.MapFS{"migrations/0002_x.sql": {}}); err == nil {
 		t.Error("a gap was accepted")
 	}
 }

@@ -14,7 +14,7 @@ import (
 // all rows are looked at first, about half a second a million, and nobody waits for
 // that; what is made or ended meanwhile may be missing in the count, or in it.
 func (s *Store) Revoke(ctx context.Context, r latchkey.Revocation) (latchkey.RevokeResult, error) {
-	if err := checkSelectors(&r); err != nil {
+	if err := r.Check(); err != nil {
 		return latchkey.RevokeResult{}, err
 	}
 	live := 0
@@ -39,21 +39,6 @@ func (s *Store) Revoke(ctx context.Context, r latchkey.Revocation) (latchkey.Rev
 		}
 		return t.revokeSubject(&r)
 	})
-}
-
-// checkSelectors refuses a revocation that selects nothing or in two ways.
-func checkSelectors(r *latchkey.Revocation) error {
-	n := 0
-	for _, set := range [...]bool{!r.ID.IsZero(), r.Subject != "", r.SID != "", r.All} {
-		if set {
-			n++
-		}
-	}
-	if n == 1 {
-		return nil
-	}
-	return &latchkey.Error{Code: latchkey.CodeInvalidRequest, Message: "latchkey: revocation",
-		Fields: []latchkey.FieldError{{Field: "selector", Detail: "exactly one of ID, Subject, SID and All is required"}}}
 }
 
 func (t *tx) revokeOne(r *latchkey.Revocation) (result latchkey.RevokeResult, err error) {

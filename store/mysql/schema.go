@@ -8,13 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/store/internal/migration"
 	"github.com/latchkey-go/latchkey/store/internal/pack"
 )
 
@@ -41,36 +41,8 @@ type Schema struct {
 	SyncBinlog int
 }
 
-// steps are the migrations: steps[n] leads to version n+1.
-func steps(files fs.FS) ([]string, error) {
-	names, err := fs.Glob(files, "migrations/*.sql")
-	if err != nil {
-		return nil, err
-	}
-	slices.Sort(names)
-	scripts := make([]string, len(names))
-	for i, name := range names {
-		number, _, _ := strings.Cut(path.Base(name), "_")
-		if n, err := strconv.Atoi(number); err != nil || n != i+1 {
-			return nil, fmt.Errorf("migration %s is not number %d", name, i+1)
-		}
-		text, err := fs.ReadFile(files, name)
-		if err != nil {
-			return nil, err
-		}
-		scripts[i] = string(text)
-	}
-	return scripts, nil
-}
-
 // known is the newest schema of this program.
-func known() int {
-	scripts, err := steps(migrations)
-	if err != nil {
-		return 0 // not with what is embedded, which the tests read
-	}
-	return len(scripts)
-}
+func known() int { return migration.Known(migrations) }
 
 // What a database may hold.
 type content int
@@ -143,7 +115,7 @@ const migrating = time.Minute
 // from doing so meanwhile. A step that was broken off is begun anew by whoever
 // comes next; the version is written when all are done.
 func apply(ctx context.Context, c *sql.Conn, to *target, files fs.FS, mark string) (from, version int, err error) {
-	scripts, err := steps(files)
+	scripts, err := migration.Steps(files)
 	if err != nil {
 		return 0, 0, err
 	}

@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -17,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/store/internal/migration"
 )
 
 //go:embed migrations/*.sql
@@ -48,36 +47,8 @@ type Schema struct {
 	Listens bool
 }
 
-// steps are the migrations: steps[n] leads to version n+1.
-func steps(files fs.FS) ([]string, error) {
-	names, err := fs.Glob(files, "migrations/*.sql")
-	if err != nil {
-		return nil, err
-	}
-	slices.Sort(names)
-	scripts := make([]string, len(names))
-	for i, name := range names {
-		number, _, _ := strings.Cut(path.Base(name), "_")
-		if n, err := strconv.Atoi(number); err != nil || n != i+1 {
-			return nil, fmt.Errorf("migration %s is not number %d", name, i+1)
-		}
-		text, err := fs.ReadFile(files, name)
-		if err != nil {
-			return nil, err
-		}
-		scripts[i] = string(text)
-	}
-	return scripts, nil
-}
-
 // known is the newest schema of this program.
-func known() int {
-	scripts, err := steps(migrations)
-	if err != nil {
-		return 0 // not with what is embedded, which the tests read
-	}
-	return len(scripts)
-}
+func known() int { return migration.Known(migrations) }
 
 // survey is what a first look at a server tells.
 type survey struct {
@@ -195,7 +166,7 @@ func migrate(ctx context.Context, cfg Config, files fs.FS) (from, to int, err er
 
 // apply brings a store to the newest schema, in one transaction and with the lock.
 func apply(ctx context.Context, conn *pgconn.PgConn, t *target, files fs.FS) (from, to int, err error) {
-	scripts, err := steps(files)
+	scripts, err := migration.Steps(files)
 	if err != nil {
 		return 0, 0, err
 	}

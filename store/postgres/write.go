@@ -228,7 +228,7 @@ func (s *Store) touch(ctx context.Context, part []latchkey.Touch) error {
 // revoked without being counted. To count what a revocation of everything ends, all
 // rows are looked at, about 0.2 seconds a million.
 func (s *Store) Revoke(ctx context.Context, r latchkey.Revocation) (latchkey.RevokeResult, error) {
-	if err := checkSelectors(&r); err != nil {
+	if err := r.Check(); err != nil {
 		return latchkey.RevokeResult{}, err
 	}
 	o := s.newOp()
@@ -255,21 +255,6 @@ func (s *Store) Revoke(ctx context.Context, r latchkey.Revocation) (latchkey.Rev
 		return latchkey.RevokeResult{}, err
 	}
 	return result, nil
-}
-
-// checkSelectors refuses a revocation that selects nothing or in two ways.
-func checkSelectors(r *latchkey.Revocation) error {
-	n := 0
-	for _, set := range [...]bool{!r.ID.IsZero(), r.Subject != "", r.SID != "", r.All} {
-		if set {
-			n++
-		}
-	}
-	if n == 1 {
-		return nil
-	}
-	return &latchkey.Error{Code: latchkey.CodeInvalidRequest, Message: "latchkey: revocation",
-		Fields: []latchkey.FieldError{{Field: "selector", Detail: "exactly one of ID, Subject, SID and All is required"}}}
 }
 
 func (s *Store) revokeOne(ctx context.Context, o *op, r *latchkey.Revocation, result *latchkey.RevokeResult) error {

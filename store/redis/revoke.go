@@ -13,7 +13,7 @@ import (
 // afterwards, and until then the event's count is 0.
 func (s *Store) Revoke(ctx context.Context, r latchkey.Revocation) (latchkey.RevokeResult, error) {
 	var result latchkey.RevokeResult
-	if err := checkSelectors(&r); err != nil {
+	if err := r.Check(); err != nil {
 		return result, err
 	}
 	if err := s.open(ctx); err != nil {
@@ -100,19 +100,4 @@ func (s *Store) countEnded(ctx context.Context, f *fields) (int, error) {
 		return 0, err
 	}
 	return int(total), f.ok()
-}
-
-// checkSelectors refuses a revocation that selects nothing or in two ways.
-func checkSelectors(r *latchkey.Revocation) error {
-	n := 0
-	for _, set := range [...]bool{!r.ID.IsZero(), r.Subject != "", r.SID != "", r.All} {
-		if set {
-			n++
-		}
-	}
-	if n == 1 {
-		return nil
-	}
-	return &latchkey.Error{Code: latchkey.CodeInvalidRequest, Message: "latchkey: revocation",
-		Fields: []latchkey.FieldError{{Field: "selector", Detail: "exactly one of ID, Subject, SID and All is required"}}}
 }

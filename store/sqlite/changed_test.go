@@ -8,6 +8,7 @@ import (
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/latchkeytest"
+	"github.com/latchkey-go/latchkey/store/internal/migration"
 )
 
 // rows counts the rows of a table, past the store.
@@ -104,7 +105,7 @@ func TestSpentIsPruned(t *testing.T) {
 
 // A file of the first schema is refused until it is migrated, and keeps what it has.
 func TestMigrateFirstSchema(t *testing.T) {
-	scripts, err := steps(migrations)
+	scripts, err := migration.Steps(migrations)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"testing/fstest"
 
 	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/store/internal/migration"
 )
 
 func TestOpenMakes(t *testing.T) {
@@ -218,7 +219,7 @@ func TestMigrate(t *testing.T) {
 	if from, to, err := Migrate(t.Context(), path); from != known() || to != known() || err != nil {
 		t.Errorf("nothing to do: %d to %d, %v", from, to, err)
 	}
-	first, err := steps(migrations)
+	first, err := migration.Steps(migrations)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,7 +257,7 @@ func TestSteps(t *testing.T) {
 	if known() < 1 {
 		t.Fatal("no migrations")
 	}
-	if _, err := steps(fstest.MapFS{"migrations/0002_x.sql": {}}); err == nil {
+	if _, err := migration.Steps(fstest.MapFS{"migrations/0002_x.sql": {}}); err == nil {
 		t.Error("a gap was accepted")
 	}
 }

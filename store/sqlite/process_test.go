@@ -20,6 +20,7 @@ import (
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/internal/servers"
+	"github.com/latchkey-go/latchkey/store/internal/migration"
 )
 
 // Variables that make the test binary a second process on a store.
@@ -150,7 +151,7 @@ func childAbandon(path string) error {
 	if err != nil {
 		return err
 	}
-	scripts, err := steps(migrations)
+	scripts, err := migration.Steps(migrations)
 	if err != nil {
 		return err
 	}

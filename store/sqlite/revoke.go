@@ -13,7 +13,7 @@ import (
 // are looked at while others wait to write, about 0.2 seconds a million; it is
 // committed with its count or not at all.
 func (s *Store) Revoke(ctx context.Context, r latchkey.Revocation) (latchkey.RevokeResult, error) {
-	if err := checkSelectors(&r); err != nil {
+	if err := r.Check(); err != nil {
 		return latchkey.RevokeResult{}, err
 	}
 	return do(ctx, s, func(t *tx) (latchkey.RevokeResult, error) {
@@ -27,21 +27,6 @@ func (s *Store) Revoke(ctx context.Context, r latchkey.Revocation) (latchkey.Rev
 		}
 		return t.revokeSubject(&r)
 	})
-}
-
-// checkSelectors refuses a revocation that selects nothing or in two ways.
-func checkSelectors(r *latchkey.Revocation) error {
-	n := 0
-	for _, set := range [...]bool{!r.ID.IsZero(), r.Subject != "", r.SID != "", r.All} {
-		if set {
-			n++
-		}
-	}
-	if n == 1 {
-		return nil
-	}
-	return &latchkey.Error{Code: latchkey.CodeInvalidRequest, Message: "latchkey: revocation",
-		Fields: []latchkey.FieldError{{Field: "selector", Detail: "exactly one of ID, Subject, SID and All is required"}}}
 }
 
 func (t *tx) revokeOne(r *latchkey.Revocation) (result latchkey.RevokeResult, err error) {

@@ -8,11 +8,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
-	"strings"
 
 	"zombiezen.com/go/sqlite"
+
+	"github.com/latchkey-go/latchkey/store/internal/migration"
 )
 
 //go:embed migrations/*.sql
@@ -39,40 +39,12 @@ type Schema struct {
 	SQLite string
 }
 
-// steps are the migrations: steps[n] leads to version n+1.
-func steps(files fs.FS) ([]string, error) {
-	names, err := fs.Glob(files, "migrations/*.sql")
-	if err != nil {
-		return nil, err
-	}
-	slices.Sort(names)
-	scripts := make([]string, len(names))
-	for i, name := range names {
-		number, _, _ := strings.Cut(filepath.Base(name), "_")
-		if n, err := strconv.Atoi(number); err != nil || n != i+1 {
-			return nil, fmt.Errorf("migration %s is not number %d", name, i+1)
-		}
-		text, err := fs.ReadFile(files, name)
-		if err != nil {
-			return nil, err
-		}
-		scripts[i] = string(text)
-	}
-	return scripts, nil
-}
-
 // known is the newest schema of this program.
-func known() int {
-	scripts, err := steps(migrations)
-	if err != nil {
-		return 0 // not with what is embedded, which the tests read
-	}
-	return len(scripts)
-}
+func known() int { return migration.Known(migrations) }
 
 // fillNew makes the tables in an empty file that nobody else knows yet.
 func fillNew(path, mark string) error {
-	scripts, err := steps(migrations)
+	scripts, err := migration.Steps(migrations)
 	if err != nil {
 		return err
 	}
@@ -110,7 +82,7 @@ func fillBlank(c *conn, path, mark string) (made bool, err error) {
 			}
 		}
 	}
-	scripts, err := steps(migrations)
+	scripts, err := migration.Steps(migrations)
 	if err != nil {
 		return false, err
 	}
@@ -245,7 +217,7 @@ func migrate(ctx context.Context, path string, files fs.FS) (from, to int, err e
 	if err != nil {
 		return 0, 0, err
 	}
-	scripts, err := steps(files)
+	scripts, err := migration.Steps(files)
 	if err != nil {
 		return 0, 0, cannotOpen(path, err)
 	}

@@ -110,28 +110,7 @@ func New(t testing.TB, o Options) *Site {
 	check(err)
 	pages, err := console.New(console.Config{Manager: m, Site: site, Counter: counter, CacheStats: cacheStats})
 	check(err)
-	protection, err := csrf.New(csrf.Config{CookieName: "session", OnError: site.WriteError})
-	check(err)
-	mux := http.NewServeMux()
-	site.Register(mux)
-	in.Register(mux)
-	pages.Register(mux)
-	var handler http.Handler
-	if o.Whole {
-		cfg := server.Config{Manager: m, Store: cfg.Store, Keys: keys, Prefix: o.Prefix, PageError: site.WriteError, LogoutTarget: in.LogoutTarget}
-		for _, path := range slices.Concat(site.Paths(), in.Paths(), pages.Paths()) {
-			cfg.Pages = append(cfg.Pages, server.Page{Path: path, Handler: mux})
-		}
-		for _, path := range in.OpenPaths() {
-			cfg.Pages = append(cfg.Pages, server.Page{Path: path, Handler: mux, Unprefixed: true, CrossSite: true})
-		}
-		whole, err := server.New(cfg)
-		check(err)
-		handler = whole.Handler()
-	} else {
-		addLogout(mux, site, m)
-		handler = http.StripPrefix(o.Prefix, protection.Handler(mux))
-	}
+	handler := assemble(t, o, &cfg, m, keys, site, in, pages)
 	running.Config.Handler = handler
 	running.Start()
 	t.Cleanup(func() {
@@ -144,6 +123,35 @@ func New(t testing.TB, o Options) *Site {
 		}
 	})
 	return &Site{running.URL, o.Prefix, m, store, handler}
+}
+
+// assemble mounts the pages: in the whole server, or by themselves.
+func assemble(t testing.TB, o Options, cfg *latchkey.Config, m *latchkey.Manager, keys *keyring.Ring, site *page.Site, in *login.Login, pages *console.Console) http.Handler {
+	t.Helper()
+	mux := http.NewServeMux()
+	site.Register(mux)
+	in.Register(mux)
+	pages.Register(mux)
+	if !o.Whole {
+		protection, err := csrf.New(csrf.Config{CookieName: "session", OnError: site.WriteError})
+		if err != nil {
+			t.Fatal(err)
+		}
+		addLogout(mux, site, m)
+		return http.StripPrefix(o.Prefix, protection.Handler(mux))
+	}
+	whole := server.Config{Manager: m, Store: cfg.Store, Keys: keys, Prefix: o.Prefix, PageError: site.WriteError, LogoutTarget: in.LogoutTarget}
+	for _, path := range slices.Concat(site.Paths(), in.Paths(), pages.Paths()) {
+		whole.Pages = append(whole.Pages, server.Page{Path: path, Handler: mux})
+	}
+	for _, path := range in.OpenPaths() {
+		whole.Pages = append(whole.Pages, server.Page{Path: path, Handler: mux, Unprefixed: true, CrossSite: true})
+	}
+	s, err := server.New(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Handler()
 }
 
 // addLogout stands in for the API's logout, which is not among the pages.
