@@ -40,13 +40,16 @@ func (p *Policy) location(q *Question, d Decision) string {
 	if rd != "" {
 		add("rd", rd)
 	}
-	switch d.Reason {
-	case ReasonNotFresh:
+	if d.Reason == ReasonNotFresh || d.Reason == ReasonAssurance {
 		add("prompt", "login")
-		add("max_age", seconds(p.rules[d.Rule].Fresh))
-	case ReasonAssurance:
-		add("prompt", "login")
-		add("acr_values", p.rules[d.Rule].Assurance)
+		// Both, whichever was missing: the sign-in that follows must bring all that the
+		// rule asks for, or it would be followed by another.
+		if fresh := p.rules[d.Rule].Fresh; fresh > 0 {
+			add("max_age", seconds(fresh))
+		}
+		if class := p.rules[d.Rule].Assurance; class != "" {
+			add("acr_values", class)
+		}
 	}
 	return b.String()
 }
@@ -54,14 +57,17 @@ func (p *Policy) location(q *Question, d Decision) string {
 // challenge is the WWW-Authenticate of a visitor who is signed in and has to
 // authenticate again (RFC 9470 §3), or "".
 func (p *Policy) challenge(d Decision) string {
-	const insufficient = `Bearer error="insufficient_user_authentication", `
-	switch d.Reason {
-	case ReasonNotFresh:
-		return insufficient + `max_age="` + seconds(p.rules[d.Rule].Fresh) + `"`
-	case ReasonAssurance:
-		return insufficient + `acr_values=` + quoted(p.rules[d.Rule].Assurance)
+	if d.Reason != ReasonNotFresh && d.Reason != ReasonAssurance {
+		return ""
 	}
-	return ""
+	text := `Bearer error="insufficient_user_authentication"`
+	if fresh := p.rules[d.Rule].Fresh; fresh > 0 {
+		text += `, max_age="` + seconds(fresh) + `"`
+	}
+	if class := p.rules[d.Rule].Assurance; class != "" {
+		text += `, acr_values=` + quoted(class)
+	}
+	return text
 }
 
 func seconds(d time.Duration) string { return strconv.FormatInt(int64(d/time.Second), 10) }

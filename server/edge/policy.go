@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/server/internal/acr"
 )
 
 // Kind is how a request was made, as far as it decides between being sent to the
@@ -297,7 +298,7 @@ func (p *Policy) judge(rule int, s latchkey.Session, now time.Time) Decision {
 		d.Verdict, d.Reason = Deny, ReasonProvider
 	case !r.hasRole(s):
 		d.Verdict, d.Reason = Deny, ReasonRole
-	case !assured(s.Assurance(), r.Assurance):
+	case !acr.Meets(s.Assurance(), r.Assurance):
 		d.Reason = ReasonAssurance
 	case r.Fresh > 0 && (s.AuthTime().IsZero() || now.Sub(s.AuthTime()) > r.Fresh):
 		d.Reason = ReasonNotFresh
@@ -323,28 +324,6 @@ func (r *Rule) hasRole(s latchkey.Session) bool {
 		}
 	}
 	return len(r.Roles) == 0
-}
-
-// assured reports whether an authentication context class is what is wanted, or a
-// higher level than that.
-func assured(has, wants string) bool {
-	if wants == "" || has == wants {
-		return true
-	}
-	hasLevel, wantsLevel := level(has), level(wants)
-	return wantsLevel > 0 && hasLevel > wantsLevel
-}
-
-func level(acr string) int {
-	switch acr {
-	case "aal1":
-		return 1
-	case "aal2":
-		return 2
-	case "aal3":
-		return 3
-	}
-	return 0
 }
 
 // contains is slices.Contains for short lists of strings. Unlike that it is inlined.

@@ -247,11 +247,6 @@ func TestJudge(t *testing.T) {
 			}
 		})
 	}
-	for _, c := range []struct{ has, wants string }{{"aal1", "aal2"}, {"", "aal1"}, {"AAL3", "aal1"}, {"aal4", "aal1"}, {"x", "y"}, {"aal3", "x"}} {
-		if assured(c.has, c.wants) {
-			t.Errorf("%q passes for %q", c.has, c.wants)
-		}
-	}
 }
 
 func TestConfigurationProblems(t *testing.T) {
