@@ -35,6 +35,8 @@ const (
 
 var errTime = errors.New("must be an RFC 3339 time from 1970 on, such as 2026-01-02T15:04:05Z")
 
+var errTooLarge = latchkey.NewError(latchkey.CodeBodyTooLarge, fmt.Sprintf("the body is longer than %d bytes", maxBody), nil)
+
 // malformed is the answer to what cannot be read at all. The text is fixed, so
 // that nothing of the body comes back.
 func malformed(what string) error { return latchkey.NewError(latchkey.CodeMalformed, what, nil) }
@@ -113,7 +115,7 @@ func readBody(r *http.Request, mediaType string) ([]byte, error) {
 	}
 	if r.ContentLength > maxBody || len(body) > maxBody {
 		_, _ = io.CopyN(io.Discard, r.Body, maxDrain) // the answer is the same however much there is
-		return nil, latchkey.NewError(latchkey.CodeBodyTooLarge, fmt.Sprintf("the body is longer than %d bytes", maxBody), nil)
+		return nil, errTooLarge
 	}
 	return body, nil
 }

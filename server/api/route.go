@@ -235,15 +235,7 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
 		err = latchkey.NewError(latchkey.CodeStoreUnavailable, "the session store gave no answer in time", err)
 		code = latchkey.CodeStoreUnavailable
 	}
-	var e *latchkey.Error
-	if errors.As(err, &e) && strings.HasPrefix(e.Message, "latchkey: ") && len(e.Fields) > 0 {
-		// The library's own wording names its functions; callers of the API know fields.
-		var p problems
-		for _, f := range e.Fields {
-			p.add(f.Field, f.Detail)
-		}
-		err = p.error()
-	}
+	err = inFields(err)
 	if code.Status() >= 500 {
 		attrs := []slog.Attr{slog.String("code", string(code)), slog.String("method", r.Method), slog.String("route", r.Pattern), slog.String("error", err.Error())}
 		if cause := errors.Unwrap(err); cause != nil {
@@ -255,6 +247,20 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="latchkey"`) // RFC 9110 §11.6.1
 	}
 	latchkey.WriteProblem(w, r, err)
+}
+
+// inFields rewords the library's refusal of fields: its own wording names its
+// functions, and callers of the API know fields.
+func inFields(err error) error {
+	var e *latchkey.Error
+	if !errors.As(err, &e) || !strings.HasPrefix(e.Message, "latchkey: ") || len(e.Fields) == 0 {
+		return err
+	}
+	var p problems
+	for _, f := range e.Fields {
+		p.add(f.Field, f.Detail)
+	}
+	return p.error()
 }
 
 // own admits to a route of kind Me.

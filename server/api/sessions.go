@@ -63,26 +63,62 @@ func (a *API) adminRoutes() []Route {
 }
 
 func (a *API) create(ctx context.Context, c *Call, in *CreateSession) (*Issued, error) {
-	if in.IP != "" {
-		if _, err := netip.ParseAddr(in.IP); err != nil {
-			return nil, wrong("ip", "must be an IP address")
-		}
+	signIn, err := in.SignIn(c.Actor)
+	if err != nil {
+		return nil, err
 	}
-	if anyReserved(in.Data) {
-		return nil, wrong("data", reservedDetail)
-	}
-	if in.Provider == "" {
-		in.Provider = "api"
-	}
-	issued, err := a.cfg.Manager.Issue(ctx, latchkey.SignIn{Provider: in.Provider, Subject: in.Subject, Email: in.Email,
-		Name: in.Name, Roles: in.Roles, Methods: in.Methods, Assurance: in.Assurance, AuthTime: in.AuthTime.time(), SID: in.SID,
-		IP: in.IP, UserAgent: in.UserAgent, Data: in.Data, Idle: seconds(in.IdleSeconds), Lifetime: seconds(in.TTLSeconds),
-		By: c.Actor})
+	issued, err := a.cfg.Manager.Issue(ctx, signIn)
 	if err != nil {
 		return nil, aboutData(err, "data")
 	}
 	return a.issued(issued), nil
 }
+
+// ReadCreateSession reads the body of POST /v1/sessions as strictly as the route does,
+// for programs that take such bodies by another way. A body of more than 1 MiB is
+// CodeBodyTooLarge, one that is no JSON object CodeMalformed, wrong members are
+// CodeInvalidRequest with every one of them. Texts of errors repeat nothing of the body
+// but short names of members.
+func ReadCreateSession(body []byte) (*CreateSession, error) {
+	if len(body) > maxBody {
+		return nil, errTooLarge
+	}
+	in := new(CreateSession)
+	if err := decodeJSON(body, in); err != nil {
+		return nil, err
+	}
+	return in, nil
+}
+
+// SignIn is the session to make, for [latchkey.Manager.Issue]; actor is who the audit
+// trail says it was. What the library does not judge is judged here: the error is of
+// code CodeInvalidRequest.
+func (in *CreateSession) SignIn(actor string) (latchkey.SignIn, error) {
+	var p problems
+	if in.IP != "" {
+		if _, err := netip.ParseAddr(in.IP); err != nil {
+			p.add("ip", "must be an IP address")
+		}
+	}
+	if anyReserved(in.Data) {
+		p.add("data", reservedDetail)
+	}
+	if err := p.error(); err != nil {
+		return latchkey.SignIn{}, err
+	}
+	provider := in.Provider
+	if provider == "" {
+		provider = "api"
+	}
+	return latchkey.SignIn{Provider: provider, Subject: in.Subject, Email: in.Email,
+		Name: in.Name, Roles: in.Roles, Methods: in.Methods, Assurance: in.Assurance, AuthTime: in.AuthTime.time(), SID: in.SID,
+		IP: in.IP, UserAgent: in.UserAgent, Data: in.Data, Idle: seconds(in.IdleSeconds), Lifetime: seconds(in.TTLSeconds),
+		By: actor}, nil
+}
+
+// CreateError is an error of [latchkey.Manager.Issue] in the words of POST /v1/sessions:
+// wrong fields are members of its body.
+func CreateError(err error) error { return inFields(aboutData(err, "data")) }
 
 // aboutData turns a refusal of session data, which names the value, into one of the
 // member of the request that the value came in: names are the program's own, and
