@@ -39,6 +39,7 @@ func (l *Login) backChannel(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if wait, ok := l.limits.take(badLogouts, r, 0); !ok {
+		l.tally.limit(badLogouts)
 		setWait(w, wait)
 		latchkey.WriteProblem(w, r, errRate)
 		return
@@ -46,16 +47,29 @@ func (l *Login) backChannel(w http.ResponseWriter, r *http.Request) {
 	ended, err := l.logout(w, r, p)
 	switch code := latchkey.CodeOf(err); code {
 	case "":
+		outcome := Ended
+		if ended == 0 {
+			outcome = NoSession
+		}
+		l.tally.logout(p.ID(), outcome, "")
 		l.log.LogAttrs(r.Context(), slog.LevelInfo, "back-channel logout", slog.String("provider", p.ID()), slog.Int("sessions", ended))
 		w.WriteHeader(http.StatusOK)
 	case latchkey.CodeStoreUnavailable, latchkey.CodeInternal:
+		l.tally.logout(p.ID(), Unavailable, "")
 		l.log.LogAttrs(r.Context(), slog.LevelWarn, "back-channel logout not done", slog.String("provider", p.ID()), slog.Any("cause", errors.Unwrap(err)))
 		latchkey.WriteProblem(w, r, err)
 	default:
 		l.limits.take(badLogouts, r, 1) // there was one
-		why := string(oidc.ReasonOf(err))
-		if why == "" {
+		reason := oidc.ReasonOf(err)
+		why := string(reason)
+		switch reason {
+		case oidc.Replayed:
+			l.tally.logout(p.ID(), Replay, "")
+		case "":
 			why = "the request is not a form with one logout_token"
+			l.tally.logout(p.ID(), Refused, "no_form")
+		default:
+			l.tally.logout(p.ID(), Refused, why)
 		}
 		l.log.LogAttrs(r.Context(), slog.LevelWarn, "back-channel logout refused", slog.String("provider", p.ID()), slog.String("why", why))
 		h.Set("Content-Type", "application/json")

@@ -46,15 +46,28 @@ func (l *Login) begin(w http.ResponseWriter, r *http.Request) {
 	req.RedirectURL = l.redirectURL(r, p)
 	address, err := p.Begin(r.Context(), req)
 	if err != nil {
-		l.failed(w, r, p, target, err)
+		l.failed(w, r, p, wanted{target, asked}, err)
 		return
 	}
 	t, err := l.attempts.Begin(w, r, transaction.Params{Provider: p.ID(), ReturnTo: target, Extra: extra(asked, req.RedirectURL)})
 	if err != nil {
+		l.tally.signIn(p.ID(), Refused, reasonOf(err))
 		l.site.WriteError(w, r, err)
 		return
 	}
+	l.tally.signIn(p.ID(), Begun, "")
 	page.Redirect(w, address(t))
+}
+
+// wanted is what a sign-in was begun for: the page, and what that asked for.
+type wanted struct {
+	target string
+	ask    ask
+}
+
+// wantedBy reads what [extra] wrote.
+func wantedBy(t transaction.Transaction) wanted {
+	return wanted{t.ReturnTo, ask{t.Extra[extraPrompt], t.Extra[extraMaxAge], t.Extra[extraACR]}}
 }
 
 // extra is what a transaction keeps for its callback.
@@ -95,18 +108,17 @@ func (l *Login) callback(w http.ResponseWriter, r *http.Request, s latchkey.Sess
 	}
 	answer, err := readAnswer(r.URL.RawQuery)
 	if err != nil {
-		l.failed(w, r, p, "", err)
+		l.failed(w, r, p, wanted{}, err)
 		return
 	}
 	ctx := r.Context()
 	// A response of another issuer is looked at no further, and its attempt is given up.
 	if err := p.CheckIssuer(ctx, answer.issuer, answer.hasIssuer); err != nil {
-		target := ""
+		var t transaction.Transaction
 		if oidc.ReasonOf(err) != "" {
-			t, _ := l.attempts.Abandon(w, r, p.ID(), answer.state) // the refusal is told anyway
-			target = t.ReturnTo
+			t, _ = l.attempts.Abandon(w, r, p.ID(), answer.state) // the refusal is told anyway
 		}
-		l.failed(w, r, p, target, err)
+		l.failed(w, r, p, wantedBy(t), err)
 		return
 	}
 	if answer.failure != "" {
@@ -114,25 +126,25 @@ func (l *Login) callback(w http.ResponseWriter, r *http.Request, s latchkey.Sess
 		if err == nil {
 			err = &refused{answer.failure}
 		}
-		l.failed(w, r, p, t.ReturnTo, err)
+		l.failed(w, r, p, wantedBy(t), err)
 		return
 	}
 	t, err := l.attempts.Finish(ctx, w, r, p.ID(), answer.state)
 	if err != nil {
-		l.failed(w, r, p, "", err)
+		l.failed(w, r, p, wanted{}, err)
 		return
 	}
-	asked := ask{t.Extra[extraPrompt], t.Extra[extraMaxAge], t.Extra[extraACR]}
-	if err := l.finish(ctx, s, p, t, asked, answer.code); err != nil {
-		l.failed(w, r, p, t.ReturnTo, err)
+	if err := l.finish(ctx, s, p, t, answer.code); err != nil {
+		l.failed(w, r, p, wantedBy(t), err)
 		return
 	}
+	l.tally.signIn(p.ID(), Completed, "")
 	page.Redirect(w, l.destination(l.target(t.ReturnTo)))
 }
 
 // finish makes the session that a transaction was begun for.
-func (l *Login) finish(ctx context.Context, s latchkey.Session, p *oidc.Provider, t transaction.Transaction, asked ask, code string) error {
-	req := asked.request()
+func (l *Login) finish(ctx context.Context, s latchkey.Session, p *oidc.Provider, t transaction.Transaction, code string) error {
+	req := wantedBy(t).ask.request()
 	req.RedirectURL = t.Extra[extraRedirect]
 	in, err := p.Finish(ctx, t, req, code)
 	if err != nil {
@@ -199,7 +211,8 @@ type failure struct {
 }
 
 // failed answers a sign-in that did not come about, and tells the log why.
-func (l *Login) failed(w http.ResponseWriter, r *http.Request, p *oidc.Provider, target string, err error) {
+func (l *Login) failed(w http.ResponseWriter, r *http.Request, p *oidc.Provider, begun wanted, err error) {
+	l.tally.signIn(p.ID(), Refused, reasonOf(err))
 	code := latchkey.CodeOf(err)
 	why := "unknown"
 	var no *refused
@@ -222,14 +235,35 @@ func (l *Login) failed(w http.ResponseWriter, r *http.Request, p *oidc.Provider,
 		return
 	}
 	f := describe(code, p.Name(), oidc.IsAway(err), no)
+	f.tooLittle(oidc.ReasonOf(err), p.Name(), no)
 	f.Again = l.site.Path("/login")
-	if target = l.target(target); target != "" {
-		f.Again += "?rd=" + url.QueryEscape(target)
+	again := make(url.Values)
+	if target := l.target(begun.target); target != "" {
+		again.Set("rd", target)
+	}
+	if begun.ask.query(again); len(again) > 0 {
+		f.Again += "?" + again.Encode()
 	}
 	if f.Status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", retryAfter)
 	}
 	l.site.Render(w, r, f.Status, l.oops, page.View{Title: f.Heading, Body: f})
+}
+
+// tooLittle says that somebody did authenticate, and not recently or strongly enough.
+// They are told so at once: sending them back would bring them here again.
+func (f *failure) tooLittle(why oidc.Reason, name string, no *refused) {
+	switch {
+	case why == oidc.TooOld:
+		f.Text = name + " went by an earlier sign-in of yours, and the page that you came for needs a fresh one. Sign out at " + name + " and try again."
+	case why == oidc.NoAuthTime:
+		f.Text = name + " does not say when you signed in there, and the page that you came for needs to know. Please tell whoever runs this service."
+	case why == oidc.WrongACR, no != nil && no.code == "unmet_authentication_requirements":
+		f.Text = name + " signed you in less strongly than is asked for here. Try again, and choose a stronger way there, such as a second factor."
+	default:
+		return
+	}
+	f.Heading = "This sign-in is not enough"
 }
 
 // describe gives the fixed texts of a failure. Nothing that the provider wrote is

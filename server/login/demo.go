@@ -25,10 +25,13 @@ func (l *Login) submitName(w http.ResponseWriter, r *http.Request, s latchkey.Se
 		l.render(w, r, http.StatusUnprocessableEntity, in)
 		return
 	}
+	l.tally.signIn(DemoProvider, Begun, "")
 	if err := l.signInAs(r.Context(), s, in.Name); err != nil {
+		l.tally.signIn(DemoProvider, Refused, reasonOf(err))
 		l.failName(w, r, in, err)
 		return
 	}
+	l.tally.signIn(DemoProvider, Completed, "")
 	page.Redirect(w, l.destination(in.Return))
 }
 

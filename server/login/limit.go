@@ -66,6 +66,11 @@ const (
 	numLimits
 )
 
+// String implements fmt.Stringer: it is the label of the metrics.
+func (l limit) String() string {
+	return [numLimits]string{"passwords", "sign_ins", "callbacks", "logouts"}[l]
+}
+
 // limiter holds a token bucket for each address and limit: it is full at first, each
 // use takes one, and they come back evenly over a minute.
 type limiter struct {
@@ -175,6 +180,7 @@ func (l *Login) limited(what limit, next http.Handler) http.Handler {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if wait, ok := l.limits.take(what, r, 1); !ok {
+			l.tally.limit(what)
 			setWait(w, wait)
 			l.site.WriteError(w, r, errRate)
 			return

@@ -15,6 +15,7 @@ import (
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/keyring"
+	"github.com/latchkey-go/latchkey/server/internal/acr"
 	"github.com/latchkey-go/latchkey/server/login/oidc"
 	"github.com/latchkey-go/latchkey/server/login/password"
 	"github.com/latchkey-go/latchkey/server/page"
@@ -90,6 +91,7 @@ type Login struct {
 	demo      bool
 	local
 	limits *limiter
+	tally  *tally
 	log    *slog.Logger
 }
 
@@ -112,7 +114,7 @@ func New(cfg Config) (*Login, error) {
 	if l.log == nil {
 		l.log = slog.New(slog.DiscardHandler)
 	}
-	l.limits = newLimiter(cfg.Limits, cfg.Clock, cfg.ClientIP)
+	l.limits, l.tally = newLimiter(cfg.Limits, cfg.Clock, cfg.ClientIP), l.newTally()
 	var err error
 	if l.page, err = cfg.Site.Page(templates, "templates/login.html"); err != nil {
 		return nil, err
@@ -230,6 +232,7 @@ type form struct {
 	Name      string
 	Return    string // rd as it was given and found good, or ""
 	Ask       ask
+	Again     bool // a fresh or a stronger sign-in is asked for
 	NameError string
 	Failure   string // about the sign-in as a whole
 	MaxBytes  int
@@ -259,12 +262,32 @@ func (a ask) request() oidc.Request {
 	return oidc.Request{Login: a.Prompt != "", MaxAge: time.Duration(n) * time.Second, ACR: a.ACR}
 }
 
+// more reports whether anything is asked.
+func (a ask) more() bool { return a != ask{} }
+
+// metBy reports whether a session is all that is asked: never, where a sign-in is asked
+// for by itself.
+func (a ask) metBy(s latchkey.Session, now time.Time) bool {
+	fresh := a.request().MaxAge
+	return a.Prompt == "" && acr.Meets(s.Assurance(), a.ACR) && (fresh == 0 || !s.AuthTime().IsZero() && now.Sub(s.AuthTime()) <= fresh)
+}
+
+// query adds what is asked to a link's query.
+func (a ask) query(q url.Values) {
+	for name, value := range map[string]string{"prompt": a.Prompt, "max_age": a.MaxAge, "acr_values": a.ACR} {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+}
+
 // maxBody bounds a form, in bytes.
 const maxBody = 16 << 10
 
 // show is GET /login, and GET /login/{provider}. Who is signed in already is sent on: a
 // stale bookmark or the back button should not ask again. To be somebody else, sign
-// out first; a page that needs a fresh sign-in says so by prompt=login.
+// out first. A page that needs a fresh sign-in, or a stronger one, says so in the query,
+// and the form is shown to whoever's session is not that.
 func (l *Login) show(w http.ResponseWriter, r *http.Request, s latchkey.Session) {
 	query := r.URL.Query()
 	f := form{Return: l.target(query.Get("rd")), Ask: readAsk(query)}
@@ -276,9 +299,12 @@ func (l *Login) show(w http.ResponseWriter, r *http.Request, s latchkey.Session)
 		}
 		f.Providers = []*oidc.Provider{p}
 	}
-	if s.SignedIn() && f.Ask.Prompt == "" {
+	if s.SignedIn() && f.Ask.metBy(s, l.m.Now()) {
 		page.Redirect(w, l.destination(f.Return))
 		return
+	}
+	if s.SignedIn() && s.Provider() == LocalProvider {
+		f.Name = s.Subject() // who proves again who they are need not say it again
 	}
 	l.render(w, r, http.StatusOK, f)
 }
@@ -344,8 +370,10 @@ func (l *Login) destination(target string) string {
 
 func (l *Login) render(w http.ResponseWriter, r *http.Request, status int, f form) {
 	if r.PathValue("provider") == "" { // else the page is about that one
-		f.Providers, f.Password, f.Demo = l.providers, l.users != nil, l.demo
+		f.Providers, f.Demo = l.providers, l.demo
+		f.Password = l.users != nil && acr.Meets(acr.Password, f.Ask.ACR)
 	}
+	f.Again = f.Ask.more()
 	f.MaxBytes, f.Heading = maxName, "Sign in"
 	title := f.Heading
 	if f.NameError != "" || f.Failure != "" {

@@ -35,6 +35,7 @@ type Provider struct {
 	meta   cached[*metadata]
 	keys   keySet
 	fresh  refreshes
+	counts counters
 }
 
 // metadata is what discovery told of a provider.
@@ -68,8 +69,8 @@ func New(cfg Config) (*Provider, error) {
 	}
 	cfg.KeepTokens = cfg.KeepTokens || slices.Contains(cfg.Scopes, gooidc.ScopeOfflineAccess)
 	p := &Provider{cfg: cfg, clock: cfg.Clock, client: newClient(cfg.Transport)}
-	p.meta = cached[*metadata]{clock: cfg.Clock, turn: make(chan struct{}, 1), fetch: p.discover}
-	p.keys = keySet{cached: cached[[]signingKey]{clock: cfg.Clock, turn: make(chan struct{}, 1), fetch: p.fetchKeys}}
+	p.meta = cached[*metadata]{clock: cfg.Clock, turn: make(chan struct{}, 1), fetch: counted(p, stepDiscovery, p.discover)}
+	p.keys = keySet{cached: cached[[]signingKey]{clock: cfg.Clock, turn: make(chan struct{}, 1), fetch: counted(p, stepKeys, p.fetchKeys)}}
 	return p, nil
 }
 

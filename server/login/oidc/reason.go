@@ -23,11 +23,12 @@ const (
 	WrongAudience  Reason = "wrong_audience"  // aud lacks this client, or names one that is not trusted
 	WrongParty     Reason = "wrong_party"     // azp is another client, or is missing beside several audiences
 	Expired        Reason = "expired"         // exp has passed
-	WrongTime      Reason = "wrong_time"      // iat, nbf, exp or auth_time is missing or out of bounds
+	WrongTime      Reason = "wrong_time"      // iat, nbf or exp is missing or out of bounds, or auth_time is
 	NoSubject      Reason = "no_subject"      // sub (or, for a logout, sub and sid) is missing or unusable
 	WrongSubject   Reason = "wrong_subject"   // two answers are about two people
 	WrongNonce     Reason = "wrong_nonce"     // the nonce of an ID token is not this attempt's
 	WrongHash      Reason = "wrong_hash"      // at_hash is not that of the access token
+	NoAuthTime     Reason = "no_auth_time"    // max_age was asked for, and the provider does not say when the user authenticated
 	TooOld         Reason = "too_old"         // the user authenticated longer ago than max_age
 	WrongACR       Reason = "wrong_acr"       // the context class that is required was not reached
 	NoEvent        Reason = "no_event"        // a logout token without the event, or with a wrong value of it

@@ -78,7 +78,8 @@ func (p *Provider) AccessToken(ctx context.Context, s latchkey.Session) (AccessT
 	if mine {
 		work, cancel := context.WithTimeout(context.WithoutCancel(ctx), refreshTrip)
 		defer cancel()
-		token, err := p.refresh(work, s)
+		token, came, err := p.refresh(work, s)
+		p.counts.refreshes[came].Add(1)
 		p.fresh.finish(s.ID(), f, token, err, p.clock.Now().Mono)
 		return token, err
 	}
@@ -156,27 +157,29 @@ const (
 	fresh             // another node has refreshed already
 )
 
-// refresh gets new tokens, or those that another node has got meanwhile.
-func (p *Provider) refresh(ctx context.Context, s latchkey.Session) (AccessToken, error) {
+// refresh gets new tokens, or those that another node has got meanwhile, and says what
+// came of it: an access token that is good for a little while yet may be returned
+// although the refresh failed.
+func (p *Provider) refresh(ctx context.Context, s latchkey.Session) (AccessToken, outcome, error) {
 	m, err := p.meta.get(ctx)
 	if err != nil {
-		return AccessToken{}, err
+		return AccessToken{}, outcomeFailed, err
 	}
 	by := rand.Text()
 	for pause := 200 * time.Millisecond; ; pause *= 2 {
 		t, whose, err := p.takeLease(ctx, s, by)
 		switch {
 		case err != nil:
-			return AccessToken{}, err
+			return AccessToken{}, outcomeOf(err), err
 		case whose == fresh:
-			return t.access(), nil
+			return t.access(), outcomeElsewhere, nil
 		case whose == mine:
 			return p.exchange(ctx, s, m, t)
 		}
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
-			return AccessToken{}, away(&Away{Step: "token", Detail: "another node is refreshing, and does not finish"})
+			return AccessToken{}, outcomeFailed, away(&Away{Step: "token", Detail: "another node is refreshing, and does not finish"})
 		}
 	}
 }
@@ -213,12 +216,15 @@ func (p *Provider) change(ctx context.Context, s latchkey.Session, f func(tokens
 }
 
 // exchange uses the refresh token (RFC 6749, 6) and keeps what comes back.
-func (p *Provider) exchange(ctx context.Context, s latchkey.Session, m *metadata, used tokens) (AccessToken, error) {
+func (p *Provider) exchange(ctx context.Context, s latchkey.Session, m *metadata, used tokens) (AccessToken, outcome, error) {
 	trip, cancel := context.WithTimeout(gooidc.ClientContext(ctx, p.client), tokenTrip)
 	defer cancel()
 	answer, err := p.oauth(m, Request{}).TokenSource(trip, &oauth2.Token{RefreshToken: used.Refresh}).Token()
 	if err != nil {
-		return p.notRefreshed(ctx, s, used, tokenFailure(err))
+		err = tokenFailure(err)
+	}
+	if p.asked(stepToken, err); err != nil {
+		return p.notRefreshed(ctx, s, used, err)
 	}
 	rawID, _ := answer.Extra("id_token").(string)
 	if rawID != "" {
@@ -251,14 +257,14 @@ func (p *Provider) exchange(ctx context.Context, s latchkey.Session, m *metadata
 		}
 	}
 	if err != nil {
-		return AccessToken{}, err
+		return AccessToken{}, outcomeFailed, err
 	}
-	return kept.access(), nil
+	return kept.access(), outcomeOK, nil
 }
 
 // notRefreshed gives the lease back. Tokens that the provider does not accept are
 // forgotten, and ones that are good for a little while yet are used until then.
-func (p *Provider) notRefreshed(ctx context.Context, s latchkey.Session, used tokens, cause error) (AccessToken, error) {
+func (p *Provider) notRefreshed(ctx context.Context, s latchkey.Session, used tokens, cause error) (AccessToken, outcome, error) {
 	rejected := ReasonOf(cause) != ""
 	err := p.change(ctx, s, func(stored tokens) tokens {
 		if stored.Refresh == used.Refresh {
@@ -270,12 +276,12 @@ func (p *Provider) notRefreshed(ctx context.Context, s latchkey.Session, used to
 		return stored
 	})
 	if err != nil {
-		return AccessToken{}, err
+		return AccessToken{}, outcomeOf(cause), err
 	}
 	if !rejected && used.good(p.now(), 0) {
-		return used.access(), nil
+		return used.access(), outcomeFailed, nil
 	}
-	return AccessToken{}, cause
+	return AccessToken{}, outcomeOf(cause), cause
 }
 
 // checkRefreshed judges an ID token that came with a refresh (OpenID Connect Core,

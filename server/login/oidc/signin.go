@@ -19,6 +19,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/server/internal/acr"
 	"github.com/latchkey-go/latchkey/transaction"
 )
 
@@ -31,7 +32,9 @@ type Request struct {
 	// Login asks the provider to authenticate the user anew (prompt=login).
 	Login bool
 	// MaxAge and ACR are required of this sign-in, besides the configuration's own: how
-	// long ago the user authenticated at most, and the context class.
+	// long ago the user authenticated at most, by this clock and without allowance for
+	// the provider's, since whoever asked compares it so too; and the context class, of
+	// which aal1, aal2 and aal3 are levels.
 	MaxAge time.Duration
 	ACR    string
 }
@@ -116,7 +119,10 @@ func (p *Provider) Finish(ctx context.Context, t transaction.Transaction, req Re
 	defer cancel()
 	answer, err := p.oauth(m, req).Exchange(trip, code, oauth2.VerifierOption(t.Verifier))
 	if err != nil {
-		return none, tokenFailure(err)
+		err = tokenFailure(err)
+	}
+	if p.asked(stepToken, err); err != nil {
+		return none, err
 	}
 	raw, _ := answer.Extra("id_token").(string)
 	if raw == "" {
@@ -129,7 +135,8 @@ func (p *Provider) Finish(ctx context.Context, t transaction.Transaction, req Re
 	subject := claims.text("sub")
 	all := claims
 	if p.asksUserInfo(m, claims) {
-		if all, err = p.userInfo(trip, m, answer, claims); err != nil {
+		all, err = p.userInfo(trip, m, answer, claims)
+		if p.asked(stepUserInfo, err); err != nil {
 			return none, err
 		}
 	}
@@ -202,20 +209,19 @@ func (p *Provider) checkAuthentication(claims claimSet, req Request) Reason {
 	if _, given := claims["auth_time"]; given && !ok || at.After(p.now().Add(maxSkew)) {
 		return WrongTime
 	}
-	if age := p.maxAge(req); age > 0 {
-		switch {
-		case !ok:
-			return WrongTime // it was asked for, so it is required (3.1.2.1)
-		case p.now().Sub(at) > age+maxSkew:
-			return TooOld
-		}
+	if p.maxAge(req) > 0 && !ok {
+		return NoAuthTime // it was asked for, so it is required (3.1.2.1)
 	}
-	acr, given := claims["acr"]
-	text, isText := acr.(string)
-	if given && acr != nil && (!isText || len(text) > 255 || hasControl(text) || !utf8.ValidString(text)) {
+	age := p.now().Sub(at)
+	if req.MaxAge > 0 && age > req.MaxAge || p.cfg.MaxAge > 0 && age > p.cfg.MaxAge+maxSkew {
+		return TooOld
+	}
+	class, given := claims["acr"]
+	text, isText := class.(string)
+	if given && class != nil && (!isText || len(text) > 255 || hasControl(text) || !utf8.ValidString(text)) {
 		return WrongACR
 	}
-	if req.ACR != "" && text != req.ACR || p.cfg.RequireACR && !slices.Contains(p.cfg.ACRValues, text) {
+	if !acr.Meets(text, req.ACR) || p.cfg.RequireACR && !slices.ContainsFunc(p.cfg.ACRValues, func(wants string) bool { return acr.Meets(text, wants) }) {
 		return WrongACR
 	}
 	return ""
