@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/latchkey-go/latchkey/server/internal/browsertest"
+	"github.com/latchkey-go/latchkey/internal/browsertest"
 )
 
 // TestDemoInBrowsers: the program that people run, with its embedded database, and

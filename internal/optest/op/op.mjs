@@ -77,13 +77,14 @@ server.on('request', async (req, res) => {
       const form = new URLSearchParams(await text(req));
       const result = form.has('cancel')
         ? { error: 'access_denied', error_description: 'the visitor said no' }
-        : { login: { accountId: form.get('login'), acr: form.get('acr') || undefined, amr: form.get('amr')?.split(' ').filter(Boolean) } };
+        // ts is when the person signed in, where a test has that be long ago.
+        : { login: { accountId: form.get('login'), acr: form.get('acr') || undefined, amr: form.get('amr')?.split(' ').filter(Boolean), ts: Number(form.get('ts')) || undefined } };
       await provider.interactionFinished(req, res, result, { mergeWithLastSubmission: false });
       return;
     }
     res.setHeader('Content-Type', 'text/html; charset=utf-8');
     res.end(`<!DOCTYPE html><html lang="en"><title>Provider</title><link rel="icon" href="data:,"><h1>Provider: ${details.prompt.name}</h1>
-<form method="post"><label>Name <input name="login" autofocus></label><input type="hidden" name="amr" value="pwd"><input type="hidden" name="acr" value="urn:test:password"><button>Sign in</button><button name="cancel" value="1">Cancel</button></form>`);
+<form method="post"><label>Name <input name="login" autofocus></label><input type="hidden" name="amr" value="pwd"><label>Class <input name="acr" value="urn:test:password"></label><label>When <input name="ts"></label><button>Sign in</button><button name="cancel" value="1">Cancel</button></form>`);
   } catch (err) {
     res.statusCode = 500;
     res.end(String(err));

@@ -52,8 +52,22 @@ type Profile struct {
 // violated Content-Security-Policy, a script error, a file that did not load.
 func Open(t *testing.T, site string, scripts bool) *Profile {
 	t.Helper()
+	return open(t, site, scripts)
+}
+
+// OpenBehind is [Open] with page scripts, for a site whose hosts a proxy at addr serves
+// with a certificate of the test's own: every name ending in suffix, such as
+// ".example.com", is found there, on the scheme's own port.
+func OpenBehind(t *testing.T, site, suffix, addr string) *Profile {
+	t.Helper()
+	return open(t, site, true, chromedp.Flag("host-resolver-rules", "MAP *"+suffix+" "+addr), chromedp.IgnoreCertErrors)
+}
+
+func open(t *testing.T, site string, scripts bool, more ...chromedp.ExecAllocatorOption) *Profile {
+	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(Find(t)), chromedp.UserDataDir(t.TempDir()),
 		chromedp.DisableGPU, chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-quic", true))
+	options = append(options, more...)
 	if os.Geteuid() == 0 {
 		options = append(options, chromedp.NoSandbox) // Chromium's sandbox refuses to run as root
 	}
