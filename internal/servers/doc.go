@@ -1,5 +1,5 @@
 // Package servers starts private servers for tests: Redis, PostgreSQL, PgBouncer, MariaDB,
-// and a TCP proxy that can be cut or stalled. Every server listens on a free port
+// and a TCP proxy that can be cut, stalled or slowed down. Every server listens on a free port
 // of 127.0.0.1 only, keeps its files in a temporary folder of its own (in memory, where
 // there is room), and is killed when the test ends or the test program dies.
 //

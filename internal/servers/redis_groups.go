@@ -25,6 +25,8 @@ type RedisSentinel struct {
 	Sentinels []*Server
 	// URL is redis+sentinel://host:port,…/NAME.
 	URL string
+
+	ways []*Proxy // by which the servers are reached, where they can be kept apart
 }
 
 // StartRedisSentinel starts a primary, two replicas and three sentinels, and returns
@@ -32,19 +34,30 @@ type RedisSentinel struct {
 // for two and a half seconds is replaced. settings are further arguments of the servers.
 func StartRedisSentinel(t TB, settings ...string) *RedisSentinel {
 	t.Helper()
-	g := &RedisSentinel{Name: "main"}
+	return startSentinel(t, 2, nil, settings)
+}
+
+// startSentinel starts a group whose servers are reached by ways, or directly when
+// there are none.
+func startSentinel(t TB, replicas int, ways []*Proxy, settings []string) *RedisSentinel {
+	t.Helper()
+	g := &RedisSentinel{Name: "main", ways: ways}
 	settings = append([]string{"--repl-diskless-sync-delay", "0"}, settings...)
-	primary := StartRedis(t, settings...)
-	host, port, _ := strings.Cut(primary.Addr, ":")
-	g.Servers = []*Server{primary}
-	for range 2 {
-		g.Servers = append(g.Servers, StartRedis(t, append([]string{"--replicaof", host + " " + port}, settings...)...))
+	var host, port string
+	for i := range 1 + replicas {
+		own := append(g.announced(i), settings...)
+		if i > 0 {
+			own = append([]string{"--replicaof", host + " " + port}, own...)
+		}
+		g.Servers = append(g.Servers, StartRedis(t, own...))
+		if ways != nil {
+			ways[i].lead(g.Servers[i].Addr)
+		}
+		if i == 0 {
+			host, port, _ = strings.Cut(g.addr(0), ":")
+		}
 	}
-	for _, s := range g.Servers[1:] {
-		waitFor(t, "the replicas to follow", func() bool {
-			return strings.Contains(strings.Join(redisCommand(s.Addr, "INFO", "replication"), ""), "master_link_status:up")
-		})
-	}
+	waitFor(t, "the replicas to follow", func() bool { return g.follow(g.Servers[0]) })
 	bin := binary(t, "redis-sentinel", "redis-sentinel")
 	var addrs []string
 	for range 3 {
@@ -53,6 +66,9 @@ func StartRedisSentinel(t TB, settings ...string) *RedisSentinel {
 			conf := filepath.Join(s.Dir, "sentinel.conf")
 			text := fmt.Sprintf("port %d\nbind 127.0.0.1\ndir %s\nsentinel monitor %s %s %s 2\n", own, s.Dir, g.Name, host, port) +
 				fmt.Sprintf("sentinel down-after-milliseconds %[1]s 2500\nsentinel failover-timeout %[1]s 3000\nsentinel parallel-syncs %[1]s 2\n", g.Name)
+			if ways != nil {
+				text += "bind-source-addr " + sentinelHost + "\nsentinel announce-ip 127.0.0.1\n"
+			}
 			if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 				t.Fatalf("%v", err)
 			}
@@ -66,7 +82,7 @@ func StartRedisSentinel(t TB, settings ...string) *RedisSentinel {
 	for _, s := range g.Sentinels {
 		waitFor(t, "the sentinels to know of the others", func() bool {
 			facts := redisFacts(redisCommand(s.Addr, "SENTINEL", "MASTER", g.Name))
-			return facts["num-slaves"] == "2" && facts["num-other-sentinels"] == "2"
+			return facts["num-slaves"] == strconv.Itoa(replicas) && facts["num-other-sentinels"] == "2"
 		})
 	}
 	return g
@@ -83,8 +99,8 @@ func (g *RedisSentinel) Primary(t TB) *Server {
 		epoch, err := strconv.Atoi(facts["config-epoch"])
 		// Of the facts the address is the last to change.
 		addr := strings.Join(redisCommand(sentinel.Addr, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", g.Name), ":")
-		for _, s := range g.Servers {
-			if err == nil && epoch > latest && s.Addr == addr {
+		for i, s := range g.Servers {
+			if err == nil && epoch > latest && g.addr(i) == addr {
 				found, latest = s, epoch
 			}
 		}

@@ -52,3 +52,26 @@ func TestRedisCluster(t *testing.T) {
 		}
 	}
 }
+
+// A divided group has two primaries: the old one does not hear of the new one.
+func TestRedisSentinelApart(t *testing.T) {
+	t.Parallel()
+	g := StartRedisSentinelApart(t, 2)
+	old := g.Primary(t)
+	g.Isolate(old)
+	g.Failover(t)
+	next := g.Primary(t)
+	role := func(s *Server) string { return redisInfo(redisCommand(s.Addr, "INFO", "replication"))["role"] }
+	until(t, "the new primary is one", func() bool { return role(next) == "master" })
+	if got := role(old); got != "master" || next == old {
+		t.Errorf("the old primary, which is kept apart, is a %s", got)
+	}
+	if n := redisCommand(old.Addr, "WAIT", "1", "100"); len(n) != 1 || n[0] != "0" {
+		t.Errorf("%v replicas confirm what the old primary does", n)
+	}
+	g.Rejoin()
+	g.AwaitOrder(t)
+	if got := role(old); got != "slave" {
+		t.Errorf("the old primary, which is back, is a %s", got)
+	}
+}

@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -66,7 +65,20 @@ type process struct {
 func (s *Server) Kill(t TB) { t.Helper(); s.end(t, syscall.SIGKILL) }
 
 // Terminate asks the server to stop, connections or not, and returns when it has.
+// For PostgreSQL it is a fast shutdown.
 func (s *Server) Terminate(t TB) { t.Helper(); s.end(t, s.quit) }
+
+// Abort ends the server at once in the way that it has for that, and returns when it
+// is gone: an immediate shutdown of PostgreSQL, which recovers at its next start. It
+// is Kill for the others.
+func (s *Server) Abort(t TB) {
+	t.Helper()
+	sig := s.yield
+	if sig == 0 {
+		sig = syscall.SIGKILL
+	}
+	s.end(t, sig)
+}
 
 // Stop halts the server by SIGSTOP: connections stay open and nothing answers.
 func (s *Server) Stop(t TB) { t.Helper(); s.signal(t, syscall.SIGSTOP) }
@@ -159,30 +171,11 @@ var errEnded = errors.New("ended at its start")
 func (s *Server) start() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	run := &process{exited: make(chan struct{})}
 	cmd := exec.Command(s.argv[0], s.argv[1:]...)
 	cmd.Dir = s.Dir
-	cmd.Stdout, cmd.Stderr = &run.output, &run.output
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: s.cred}
-	dieWithParent(cmd.SysProcAttr)
-
-	started := make(chan error, 1)
-	go func() {
-		// The system sends the parent-death signal when the *thread* that started
-		// the program ends, so that thread has to live as long.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		if err == nil {
-			run.pid = cmd.Process.Pid
-		}
-		started <- err
-		if err == nil {
-			_ = cmd.Wait()
-			close(run.exited)
-		}
-	}()
-	if err := <-started; err != nil {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.cred}
+	run, err := spawn(cmd, true)
+	if err != nil {
 		return fmt.Errorf("%s does not start: %w", s.name, err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)

@@ -87,6 +87,64 @@ func TestProxy(t *testing.T) {
 	mustAsk(t, p.Addr, "PING", "+PONG")
 }
 
+// What is delayed comes whole and in order, and a client is cut off by its address.
+func TestProxyDelay(t *testing.T) {
+	s := StartRedis(t)
+	p := StartProxy(t, s.Addr)
+	p.Delay(1, 40*time.Millisecond)
+	began := time.Now()
+	for i := range 20 {
+		mustAsk(t, p.Addr, fmt.Sprintf("RPUSH delayed %d", i), fmt.Sprintf(":%d", i+1))
+	}
+	if took := time.Since(began); took < 40*time.Millisecond {
+		t.Errorf("forty ways of 10 ms on average took %v together", took)
+	}
+	p.Delay(0, 0)
+	p.CutFrom("127.0.0.9")
+	mustAsk(t, p.Addr, "LLEN delayed", ":20")
+	p.CutFrom("127.0.0.9", "127.0.0.1")
+	if got, err := ask(p.Addr, "PING", time.Second); err == nil {
+		t.Errorf("from a host that is cut off: %q", got)
+	}
+	p.Resume()
+	mustAsk(t, p.Addr, "PING", "+PONG")
+}
+
+// A child is stopped, goes on, ends by itself and is killed.
+func TestChild(t *testing.T) {
+	in, out, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cat := exec.Command("cat")
+	cat.Stdin = in
+	c, err := Spawn(cat)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in.Close()
+	c.Stop()
+	out.Close()
+	if c.Wait(50 * time.Millisecond) {
+		t.Error("a stopped program ended")
+	}
+	c.Continue()
+	if !c.Wait(patience) {
+		t.Error("the program did not end")
+	}
+	c.Kill()
+	c.Stop() // nobody
+	sleep, err := Spawn(exec.Command("sleep", "1000"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sleep.Stop()
+	sleep.Kill()
+	if sleep.Wait(0) {
+		t.Error("a killed program ended well")
+	}
+}
+
 // psql runs one statement and returns its output.
 func psql(t *testing.T, url, statement string) string {
 	t.Helper()
