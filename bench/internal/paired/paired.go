@@ -37,6 +37,9 @@ type Done struct {
 	Allocs, Bytes float64
 	// Latencies holds the time of each operation, where they were taken apart.
 	Latencies []time.Duration
+	// Elsewhere is the processor time that another process needed for it; 0 where
+	// nobody counted.
+	Elsewhere time.Duration
 }
 
 // Plan says how long to measure.
@@ -147,6 +150,7 @@ func Compare(b *testing.B, plan Plan, subjects ...Subject) {
 	took := make([][]float64, len(subjects)) // ns for each operation, by round
 	allocs, bytes := make([][]float64, len(subjects)), make([][]float64, len(subjects))
 	latencies := make([][]time.Duration, len(subjects))
+	elsewhere := make([][]float64, len(subjects))
 	for round := range plan.Rounds {
 		for k := range subjects {
 			i := (k + round) % len(subjects) // nobody always follows the same one
@@ -157,6 +161,7 @@ func Compare(b *testing.B, plan Plan, subjects ...Subject) {
 			took[i] = append(took[i], float64(d.Took.Nanoseconds())/float64(d.N))
 			allocs[i], bytes[i] = append(allocs[i], d.Allocs), append(bytes[i], d.Bytes)
 			latencies[i] = append(latencies[i], d.Latencies...)
+			elsewhere[i] = append(elsewhere[i], d.Elsewhere.Seconds()*1e6/float64(d.N))
 		}
 	}
 	for i, s := range subjects {
@@ -167,33 +172,32 @@ func Compare(b *testing.B, plan Plan, subjects ...Subject) {
 				b.ReportMetric(a, "allocs/op")
 				b.ReportMetric(Median(bytes[i]), "B/op")
 			}
+			if us := Median(elsewhere[i]); us > 0 {
+				b.ReportMetric(us, "cpu-us/op")
+			}
 		})
 	}
 }
 
-// Alternate times single operations of the subjects, n of each, in bursts that take
-// turns, and reports medians and their ratios. It is for round trips, whose times lie
-// in two heaps on some machines, by whether both ends meet on one core: the median of
-// long turns would be that of which heap a turn fell into. A burst is short beside
-// that, and long enough that most operations meet the caches as their own kind left
-// them, as those of a caller that does nothing else would.
+// Alternate times single operations of the subjects in turn, n of each, and reports
+// medians and their ratios. It is for round trips, whose times lie in two heaps on
+// some machines, by whether both ends meet on one core: the median of turns of
+// many would be that of which heap a turn fell into.
 func Alternate(b *testing.B, n int, names []string, ops []func(i int) error) {
 	b.Helper()
-	const rounds, burst = 20, 20
+	const rounds = 20
 	latencies := make([][]time.Duration, len(ops))
 	medians := make([][]float64, len(ops))
 	for round := range rounds {
 		var mine = make([][]time.Duration, len(ops))
-		for turn := range n / rounds / burst {
+		for i := range n / rounds {
 			for k := range ops {
-				o := (k + turn) % len(ops)
-				for i := range burst {
-					start := time.Now()
-					err := ops[o](round*(n/rounds) + turn*burst + i)
-					mine[o] = append(mine[o], time.Since(start))
-					if err != nil {
-						b.Fatal(names[o], ": ", err)
-					}
+				o := (k + i) % len(ops)
+				start := time.Now()
+				err := ops[o](round*(n/rounds) + i)
+				mine[o] = append(mine[o], time.Since(start))
+				if err != nil {
+					b.Fatal(names[o], ": ", err)
 				}
 			}
 		}
