@@ -179,25 +179,29 @@ func Compare(b *testing.B, plan Plan, subjects ...Subject) {
 	}
 }
 
-// Alternate times single operations of the subjects in turn, n of each, and reports
-// medians and their ratios. It is for round trips, whose times lie in two heaps on
-// some machines, by whether both ends meet on one core: the median of turns of
-// many would be that of which heap a turn fell into.
+// Alternate times single operations of the subjects, n of each, in bursts that take
+// turns, and reports medians and their ratios. It is for round trips, whose times lie
+// in two heaps on some machines, by whether both ends meet on one core: the median of
+// long turns would be that of which heap a turn fell into. A burst is short beside
+// that, and long enough that most operations meet the caches as their own kind left
+// them, as those of a caller that does nothing else would.
 func Alternate(b *testing.B, n int, names []string, ops []func(i int) error) {
 	b.Helper()
-	const rounds = 20
+	const rounds, burst = 20, 20
 	latencies := make([][]time.Duration, len(ops))
 	medians := make([][]float64, len(ops))
 	for round := range rounds {
 		var mine = make([][]time.Duration, len(ops))
-		for i := range n / rounds {
+		for turn := range n / rounds / burst {
 			for k := range ops {
-				o := (k + i) % len(ops)
-				start := time.Now()
-				err := ops[o](round*(n/rounds) + i)
-				mine[o] = append(mine[o], time.Since(start))
-				if err != nil {
-					b.Fatal(names[o], ": ", err)
+				o := (k + turn) % len(ops)
+				for i := range burst {
+					start := time.Now()
+					err := ops[o](round*(n/rounds) + turn*burst + i)
+					mine[o] = append(mine[o], time.Since(start))
+					if err != nil {
+						b.Fatal(names[o], ": ", err)
+					}
 				}
 			}
 		}
