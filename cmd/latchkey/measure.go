@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -16,6 +17,66 @@ const (
 	measureTimeout = 15 * time.Second
 )
 
+// node is this deployment opened once more, as another process would.
+type node struct {
+	store latchkey.Store
+	ring  *keyring.Ring
+	cache *nearcache.Cache // nil without one
+	m     *latchkey.Manager
+}
+
+// nodeOf makes a node of a store that is open, with a near cache unless staleness is
+// 0, and a keyring of its own unless it is given one: what it issues is good for
+// nobody else.
+func nodeOf(store latchkey.Store, ring *keyring.Ring, staleness time.Duration) (n *node, err error) {
+	n = &node{store: store, ring: ring}
+	if ring == nil {
+		if n.ring, err = keyring.Generate(time.Now()); err != nil {
+			return nil, err
+		}
+	}
+	cfg := latchkey.Config{Store: store, Keys: n.ring}
+	if staleness > 0 {
+		if n.cache, err = nearcache.New(nearcache.Config{Store: store, Staleness: staleness}); err != nil {
+			return nil, err
+		}
+		cfg.Cache = n.cache
+	}
+	if n.m, err = latchkey.New(cfg); err != nil {
+		return nil, err
+	}
+	if n.cache != nil {
+		n.cache.Start()
+	}
+	return n, nil
+}
+
+// openNode opens the store for a node, with a near cache if that is wanted.
+func openNode(ctx context.Context, s *settings, ring *keyring.Ring, cached bool) (*node, error) {
+	staleness := time.Duration(0)
+	if cached {
+		staleness = max(s.staleness, nearcache.MinStaleness)
+	}
+	store, err := openExisting(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	n, err := nodeOf(store, ring, staleness)
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	return n, nil
+}
+
+// close ends the node, its store too.
+func (n *node) close(ctx context.Context) error {
+	err := n.m.Close(ctx)
+	if n.cache != nil {
+		n.cache.Stop()
+	}
+	return errors.Join(err, n.store.Close())
+}
+
 // propagation measures this deployment as its users meet it: a second opening of
 // the store is another node, with a near cache of its own; it holds a session in
 // memory, the first opening ends the session, and the time runs from the answer
@@ -23,31 +84,17 @@ const (
 func (d *doctor) propagation(ctx context.Context, store latchkey.Store) error {
 	ctx, cancel := context.WithTimeout(ctx, measureTimeout)
 	defer cancel()
-	ring, err := keyring.Generate(d.now)
+	first, err := nodeOf(store, nil, 0)
 	if err != nil {
 		return err
 	}
-	here, err := latchkey.New(latchkey.Config{Store: store, Keys: ring})
+	defer first.m.Close(ctx)
+	second, err := openNode(ctx, d.s, first.ring, true)
 	if err != nil {
 		return err
 	}
-	defer here.Close(ctx)
-	second, err := openExisting(ctx, d.s)
-	if err != nil {
-		return err
-	}
-	defer second.Close()
-	cache, err := nearcache.New(nearcache.Config{Store: second, Staleness: max(d.s.staleness, nearcache.MinStaleness)})
-	if err != nil {
-		return err
-	}
-	cache.Start()
-	defer cache.Stop()
-	there, err := latchkey.New(latchkey.Config{Store: second, Keys: ring, Cache: cache})
-	if err != nil {
-		return err
-	}
-	defer there.Close(ctx)
+	defer second.close(ctx)
+	here, there := first.m, second.m
 
 	var trips, lags []time.Duration
 	who := latchkey.Identity{Provider: "latchkey-doctor", Subject: "propagation"}

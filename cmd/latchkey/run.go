@@ -86,6 +86,8 @@ func (p *program) root() *cobra.Command {
 		p.policyCommand(),
 		p.doctorCommand(),
 		p.migrateCommand(),
+		p.group("import", "Move sessions and users of another system here", p.importCommands),
+		p.benchCommand(),
 		p.group("compat", "Work with other systems' sessions", p.compatCommands),
 		p.completionCommand(),
 		p.versionCommand(),
