@@ -2,9 +2,9 @@ package histories
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
-	"sync/atomic"
 	"time"
 
 	"github.com/anishathalye/porcupine"
@@ -16,7 +16,7 @@ import (
 type caller struct {
 	*run
 	id   int
-	node *node
+	node node
 	rnd  *rand.Rand
 }
 
@@ -37,6 +37,8 @@ func (c *caller) work(ctx context.Context) {
 			c.renew(slot, h)
 		case n < 40:
 			c.update(slot, h)
+		case n < 50:
+			c.lookBack()
 		default:
 			c.lookup(slot, h)
 		}
@@ -50,13 +52,22 @@ func (c *caller) take(slot int) held {
 	defer c.mu.Unlock()
 	h := c.slots[slot]
 	if h.session != nil && h.over {
-		c.slots[slot] = held{}
+		c.empty(slot)
 		return held{}
 	}
 	if h.session != nil {
 		h.tired = h.events > longest
 	}
 	return h
+}
+
+// empty takes what a slot holds out of use, with c.mu locked.
+func (c *caller) empty(slot int) {
+	if h := c.slots[slot]; h.session != nil {
+		c.former = append(c.former, h)
+		c.former = c.former[max(0, len(c.former)-former):]
+	}
+	c.slots[slot] = held{}
 }
 
 func (c *caller) context() (context.Context, context.CancelFunc) {
@@ -80,11 +91,9 @@ func (c *caller) note(h *session, in input, out output, call int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.counts[out.outcome]++
-	if out.outcome == unknown && in.action == lookup {
-		return // it says nothing
-	}
+	in.fragile = c.fragile
 	h.events++
-	if out.outcome == unknown {
+	if out.outcome == unknown && in.action != lookup {
 		h.over = true
 	}
 	c.events = append(c.events, event{h.number, porcupine.Operation{ClientId: c.id, Input: in, Output: out, Call: call, Return: c.at()}})
@@ -93,46 +102,62 @@ func (c *caller) note(h *session, in input, out output, call int64) {
 func (c *caller) issue(slot int) {
 	ctx, cancel := c.context()
 	defer cancel()
-	who := latchkey.Identity{Provider: "local", Subject: fmt.Sprintf("user-%d", c.rnd.IntN(identities))}
+	who := latchkey.Identity{Provider: provider, Subject: fmt.Sprintf("user-%d", c.rnd.IntN(identities))}
 	call := c.at()
-	issued, err := c.node.manager.Issue(ctx, latchkey.SignIn{Subject: who.Subject})
+	id, token, err := c.node.issue(ctx, who.Subject)
 	if err != nil {
 		return // nobody has its token
 	}
 	c.mu.Lock()
 	c.tokens++
-	h := held{session: &session{number: len(c.sessions), id: issued.Record.ID, identity: who}, token: issued.Token, number: c.tokens}
+	h := held{session: &session{number: len(c.sessions), id: id, identity: who}, token: token, number: c.tokens}
+	h.last = h
 	c.sessions[h.session.number] = h.session
 	c.slots[slot] = h
 	// Revocations of many that were under way may have ended it already.
 	for _, e := range c.wide {
 		if (e.of == (latchkey.Identity{}) || e.of == who) && (e.outcome == unknown || e.back >= call) {
-			c.events = append(c.events, event{h.session.number, porcupine.Operation{ClientId: e.caller, Input: input{action: revoke}, Output: output{e.outcome, 0}, Call: e.call, Return: e.back}})
+			c.events = append(c.events, event{h.session.number, porcupine.Operation{ClientId: e.caller, Input: input{action: revoke, fragile: c.fragile}, Output: output{e.outcome, 0}, Call: e.call, Return: e.back}})
 		}
 	}
 	c.mu.Unlock()
-	c.note(h.session, input{issue, h.number}, output{done, 0}, call)
+	c.note(h.session, input{action: issue, token: h.number}, output{done, 0}, call)
 }
 
 func (c *caller) lookup(slot int, h held) {
+	if c.glance(h, c.cfg.Staleness == 0) == refused {
+		c.drop(slot, h)
+	}
+}
+
+// lookBack asks for a session that is out of use.
+func (c *caller) lookBack() {
+	c.mu.Lock()
+	var h held
+	if len(c.former) > 0 {
+		h = c.former[c.rnd.IntN(len(c.former))]
+	}
+	enough := h.session == nil || h.events > 2*longest
+	c.mu.Unlock()
+	if !enough {
+		c.glance(h, c.cfg.Staleness == 0)
+	}
+}
+
+// glance looks a session up, and notes what came of it.
+func (c *caller) glance(h held, ask bool) outcome {
 	ctx, cancel := c.context()
 	defer cancel()
 	call := c.at()
-	s, err := c.node.manager.Lookup(ctx, latchkey.Lookup{Token: h.token, AskStore: c.cfg.Staleness == 0})
-	value := 0
+	value, err := c.node.lookup(ctx, h.token, ask)
+	if errors.Is(err, errNothing) {
+		return unknown
+	}
 	if err == nil {
-		// What the session's data says belongs to the lookup, unless it is read apart.
-		if value, err = counter.Get(s); err != nil {
-			return
-		}
-		if call -= int64(c.cfg.Staleness); call < 0 {
-			call = 0
-		}
+		call = max(0, call-int64(c.cfg.Staleness))
 	}
-	c.note(h.session, input{lookup, h.number}, output{told(err), value}, call)
-	if told(err) == refused {
-		c.drop(slot, h)
-	}
+	c.note(h.session, input{action: lookup, token: h.number}, output{told(err), value}, call)
+	return told(err)
 }
 
 // drop takes a session out of use whose token did not open it.
@@ -140,53 +165,52 @@ func (c *caller) drop(slot int, h held) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.slots[slot].number == h.number {
-		c.slots[slot] = held{}
+		c.empty(slot)
 	}
 }
 
 func (c *caller) update(slot int, h held) {
 	ctx, cancel := c.context()
 	defer cancel()
-	s, err := c.node.manager.Lookup(ctx, latchkey.Lookup{Token: h.token})
-	if err != nil {
-		return
-	}
 	call := c.at()
-	var value atomic.Int64 // the function may still run when nobody waits any more
-	err = counter.Update(s, func(n int) (int, error) { value.Store(int64(n + 1)); return n + 1, nil })
-	if err == nil {
-		err = s.Commit(ctx)
+	value, err := c.node.update(ctx, h.token)
+	if !c.lookedOnly(h, err, call) {
+		c.note(h.session, input{action: update, token: h.number}, output{told(err), value}, call)
 	}
-	if latchkey.CodeOf(err) == latchkey.CodeConflict {
-		return // it gave up, and changed nothing
+}
+
+// lookedOnly notes an update or a renewal that came no further than to look up, and
+// reports whether it was that, or nothing at all.
+func (c *caller) lookedOnly(h held, err error, call int64) bool {
+	var first atLookup
+	if errors.As(err, &first) {
+		c.note(h.session, input{action: lookup, token: h.number}, output{told(err), 0}, call)
+		return true
 	}
-	c.note(h.session, input{update, h.number}, output{told(err), int(value.Load())}, call)
+	return errors.Is(err, errNothing)
 }
 
 func (c *caller) renew(slot int, h held) {
 	ctx, cancel := c.context()
 	defer cancel()
-	s, err := c.node.manager.Lookup(ctx, latchkey.Lookup{Token: h.token})
-	if err != nil {
-		return
-	}
 	call := c.at()
-	issued, err := s.Renew(ctx, latchkey.Renewal{})
-	if latchkey.CodeOf(err) == latchkey.CodeConflict {
+	token, err := c.node.renew(ctx, h.token)
+	if c.lookedOnly(h, err, call) {
 		return
 	}
 	c.mu.Lock()
 	c.tokens++
 	number := c.tokens
 	c.mu.Unlock()
-	c.note(h.session, input{renew, h.number}, output{told(err), number}, call)
+	c.note(h.session, input{action: renew, token: h.number}, output{told(err), number}, call)
 	if err != nil {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	h.last.token, h.last.number = token, number
 	if c.slots[slot].number == h.number {
-		c.slots[slot].token, c.slots[slot].number = issued.Token, number
+		c.slots[slot].token, c.slots[slot].number = token, number
 	}
 }
 
@@ -194,7 +218,10 @@ func (c *caller) revoke(slot int, h held) {
 	ctx, cancel := c.context()
 	defer cancel()
 	call := c.at()
-	_, err := c.node.manager.Revoke(ctx, latchkey.Revocation{ID: h.id, By: "test"})
+	err := c.node.revoke(ctx, latchkey.Revocation{ID: h.id, By: "test"})
+	if errors.Is(err, errNothing) {
+		return
+	}
 	out := output{told(err), 0}
 	if out.outcome == refused {
 		return // no such session: what made it was not to last
@@ -228,7 +255,10 @@ func (c *caller) revokeMany(of latchkey.Identity, r latchkey.Revocation) {
 	ctx, cancel := c.context()
 	defer cancel()
 	call := c.at()
-	_, err := c.node.manager.Revoke(ctx, r)
+	err := c.node.revoke(ctx, r)
+	if errors.Is(err, errNothing) {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	w := wide{of, c.id, call, c.at(), told(err)}
@@ -237,7 +267,7 @@ func (c *caller) revokeMany(of latchkey.Identity, r latchkey.Revocation) {
 	for _, s := range c.sessions {
 		if of == (latchkey.Identity{}) || s.identity == of {
 			s.events++
-			c.events = append(c.events, event{s.number, porcupine.Operation{ClientId: c.id, Input: input{action: revoke}, Output: output{w.outcome, 0}, Call: w.call, Return: w.back}})
+			c.events = append(c.events, event{s.number, porcupine.Operation{ClientId: c.id, Input: input{action: revoke, fragile: c.fragile}, Output: output{w.outcome, 0}, Call: w.call, Return: w.back}})
 		}
 	}
 }

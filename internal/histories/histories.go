@@ -16,19 +16,29 @@ import (
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/keyring"
-	"github.com/latchkey-go/latchkey/nearcache"
 )
 
 // Fault is something that goes wrong and is put right again.
 type Fault struct {
 	Name        string
 	Break, Heal func()
+	// Loses is for a failover: while the fault lasts, changes that nobody was told had
+	// been made may be seen, and undone later.
+	Loses bool
 }
 
-// Config describes a run. Open is required; what is zero has a default.
+// Host is where nodes live; see [Processes].
+type Host interface {
+	// open returns the nodes. It calls waking when one of them goes on after a stop.
+	open(t testing.TB, cfg *Config, waking func(node int)) []node
+}
+
+// Config describes a run. Open or Host is required; what is zero has a default.
 type Config struct {
-	// Open opens the store once more, for one node. The run closes it.
+	// Open opens the store once more, for one node of this process. The run closes it.
 	Open func(t testing.TB, node int) latchkey.Store
+	// Host has the nodes elsewhere.
+	Host Host
 	// Nodes is how many there are, 3 unless set; Callers how many work at a time, 6 unless set.
 	Nodes, Callers int
 	// Staleness is that of the nodes' near caches; 0 asks the store each time.
@@ -48,7 +58,9 @@ const (
 	callTimeout = 2 * time.Second
 	slots       = 6 // sessions in use at a time
 	identities  = 3
-	longest     = 40 // events after which a session is ended, to keep its history checkable
+	provider    = "local" // of all identities
+	former      = 12      // sessions that are out of use and are asked about all the same
+	longest     = 40      // events after which a session is ended, to keep its history checkable
 	checkFor    = time.Minute
 )
 
@@ -75,6 +87,9 @@ func Run(t *testing.T, cfg Config) {
 	}
 	t.Logf("seed %d", cfg.Seed)
 	r := &run{cfg: cfg, began: time.Now(), sessions: make(map[int]*session)}
+	for _, f := range cfg.Faults {
+		r.fragile = r.fragile || f.Loses
+	}
 	r.open(t)
 	defer r.close(t)
 
@@ -85,17 +100,12 @@ func Run(t *testing.T, cfg Config) {
 		c := &caller{run: r, id: i, node: r.nodes[i%len(r.nodes)], rnd: rand.New(rand.NewPCG(cfg.Seed, uint64(i)))}
 		work.Go(func() { c.work(ctx) })
 	}
-	work.Go(func() { r.strike(ctx, t) })
+	work.Go(func() { r.strike(ctx) })
 	work.Wait()
+	r.bursts.Wait()
 	r.serveAgain(t)
+	r.lookAtAll()
 	r.judge(t)
-}
-
-// node is one process of the fleet.
-type node struct {
-	store   latchkey.Store
-	cache   *nearcache.Cache
-	manager *latchkey.Manager
 }
 
 // session is one that was made, and what is known of it.
@@ -105,6 +115,7 @@ type session struct {
 	identity latchkey.Identity
 	events   int
 	over     bool // nobody acts on it any more
+	last     held // with its latest token
 }
 
 // event is one line of a session's history.
@@ -116,10 +127,15 @@ type event struct {
 type run struct {
 	cfg   Config
 	began time.Time
-	nodes []*node
+	nodes []node
+	// fragile runs have a fault that undoes changes which were not confirmed.
+	fragile bool
+	bursts  sync.WaitGroup
 
 	mu       sync.Mutex
 	slots    [slots]held
+	former   []held // the latest that were taken out of use
+	losses   []loss
 	sessions map[int]*session // every one
 	events   []event
 	wide     []wide
@@ -135,23 +151,22 @@ type held struct {
 	tired  bool // its history is long enough
 }
 
+// loss is a time in which changes may have been undone.
+type loss struct{ from, to int64 }
+
 func (r *run) open(t testing.TB) {
 	t.Helper()
+	if r.cfg.Host != nil {
+		r.nodes = r.cfg.Host.open(t, &r.cfg, r.burst)
+		return
+	}
 	ring, err := keyring.Generate(time.Now().Add(-time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range r.cfg.Nodes {
-		n := &node{store: r.cfg.Open(t, i)}
-		c := latchkey.Config{Store: n.store, Keys: ring, Stateless: r.cfg.Stateless}
-		if r.cfg.Staleness > 0 {
-			if n.cache, err = nearcache.New(nearcache.Config{Store: n.store, Staleness: r.cfg.Staleness, LoadTimeout: callTimeout}); err != nil {
-				t.Fatal(err)
-			}
-			n.cache.Start()
-			c.Cache = n.cache
-		}
-		if n.manager, err = latchkey.New(c); err != nil {
+		n, err := newLocal(r.cfg.Open(t, i), ring, settings{Staleness: r.cfg.Staleness, Stateless: r.cfg.Stateless})
+		if err != nil {
 			t.Fatal(err)
 		}
 		r.nodes = append(r.nodes, n)
@@ -159,23 +174,15 @@ func (r *run) open(t testing.TB) {
 }
 
 func (r *run) close(t testing.TB) {
-	for _, n := range r.nodes {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		if err := n.manager.Close(ctx); err != nil {
-			t.Errorf("manager: %v", err)
-		}
-		cancel()
-		if n.cache != nil {
-			n.cache.Stop()
-		}
-		if err := n.store.Close(); err != nil {
-			t.Errorf("store: %v", err)
+	for i, n := range r.nodes {
+		if err := n.close(); err != nil {
+			t.Errorf("node %d: %v", i, err)
 		}
 	}
 }
 
 // strike lets the faults happen, one after the other, with a pause between them.
-func (r *run) strike(ctx context.Context, t testing.TB) {
+func (r *run) strike(ctx context.Context) {
 	if len(r.cfg.Faults) == 0 {
 		return
 	}
@@ -191,9 +198,15 @@ func (r *run) strike(ctx context.Context, t testing.TB) {
 	}
 	for i := 0; pause(r.cfg.FaultFor); i++ {
 		f := r.cfg.Faults[i%len(r.cfg.Faults)]
+		from := r.at()
 		f.Break()
 		on := pause(r.cfg.FaultFor)
 		f.Heal()
+		if f.Loses {
+			r.mu.Lock()
+			r.losses = append(r.losses, loss{from, r.at()})
+			r.mu.Unlock()
+		}
 		if !on {
 			return
 		}
@@ -207,9 +220,9 @@ func (r *run) serveAgain(t testing.TB) {
 		var err error
 		for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 			ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
-			var issued latchkey.Issued
-			if issued, err = n.manager.Issue(ctx, latchkey.SignIn{Subject: "after"}); err == nil {
-				_, err = n.manager.Lookup(ctx, latchkey.Lookup{Token: issued.Token})
+			var token string
+			if _, token, err = n.issue(ctx, "after"); err == nil {
+				_, err = n.lookup(ctx, token, false)
 			}
 			cancel()
 			if err == nil {
@@ -222,17 +235,70 @@ func (r *run) serveAgain(t testing.TB) {
 	}
 }
 
+// lookAtAll asks for every session there was, so that one which was lost or came back
+// is noticed although nobody used it any more.
+func (r *run) lookAtAll() {
+	r.mu.Lock()
+	var all []held
+	for _, s := range r.sessions {
+		all = append(all, s.last)
+	}
+	r.mu.Unlock()
+	var work sync.WaitGroup
+	for i := range r.cfg.Callers {
+		c := &caller{run: r, id: i, node: r.nodes[i%len(r.nodes)]}
+		work.Go(func() {
+			for k := i; k < len(all); k += r.cfg.Callers {
+				c.glance(all[k], true)
+			}
+		})
+	}
+	work.Wait()
+}
+
+// burst has a node asked about the sessions in use and those that were until lately, at
+// a time.
+func (r *run) burst(node int) {
+	r.mu.Lock()
+	ask := slices.Clone(r.former)
+	for _, h := range r.slots {
+		if h.session != nil {
+			ask = append(ask, h)
+		}
+	}
+	r.mu.Unlock()
+	for i, h := range ask {
+		c := &caller{run: r, id: r.cfg.Callers + i, node: r.nodes[node]}
+		r.bursts.Go(func() { c.glance(h, false) })
+	}
+}
+
 // judge checks each session's history.
 func (r *run) judge(t *testing.T) {
 	t.Helper()
 	end := r.at()
+	type token struct{ session, number int }
+	replaced := make(map[token]bool)
+	for _, e := range r.events {
+		if in := e.Input.(input); in.action == renew {
+			replaced[token{e.session, in.token}] = true
+		}
+	}
 	histories := make(map[int][]porcupine.Operation)
 	for _, e := range r.events {
 		op := e.Operation
+		if in := op.Input.(input); in.action == lookup && op.Output.(output).outcome == unknown && !replaced[token{e.session, in.token}] {
+			continue // it says nothing, and a token that is current does nothing
+		}
 		if op.Output.(output).outcome == unknown {
 			op.Return = end // it may yet happen
 		}
 		histories[e.session] = append(histories[e.session], op)
+	}
+	for _, l := range r.losses {
+		for number := range histories {
+			histories[number] = append(histories[number], porcupine.Operation{ClientId: r.cfg.Callers, Input: input{action: failover}, Output: output{}, Call: l.from, Return: l.to})
+		}
 	}
 	t.Logf("%d sessions, %d events: %d done, %d refused, %d unknown", len(histories), len(r.events), r.counts[done], r.counts[refused], r.counts[unknown])
 	if r.counts[done] == 0 {
@@ -247,7 +313,7 @@ func (r *run) judge(t *testing.T) {
 		case porcupine.Illegal:
 			path := filepath.Join(os.TempDir(), fmt.Sprintf("latchkey-history-%d-%d.html", r.cfg.Seed, number))
 			_ = porcupine.VisualizePath(model(), info, path)
-			t.Errorf("session %d: no order of events explains this (drawn in %s):\n%s", number, path, describe(history))
+			t.Errorf("seed %d, session %d: no order of events explains this (drawn in %s):\n%s", r.cfg.Seed, number, path, describe(history))
 		}
 	}
 	if undecided > 0 {

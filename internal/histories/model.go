@@ -15,9 +15,10 @@ const (
 	update // adds one to the counter in the session's data
 	renew
 	revoke // by ID, by identity, or everything: for one session they are the same
+	failover
 )
 
-var actionNames = [...]string{"issue", "look up", "update", "renew", "revoke"}
+var actionNames = [...]string{"issue", "look up", "update", "renew", "revoke", "failover"}
 
 // outcome is what it was told.
 type outcome int
@@ -34,6 +35,9 @@ var outcomeNames = [...]string{"done", "refused", "unknown"}
 type input struct {
 	action action
 	token  int
+	// fragile is where a failover may undo a change whose maker was not told that it
+	// was made. One who was told keeps it.
+	fragile bool
 }
 
 // output is its answer: for lookup and update the counter, for renew the new token.
@@ -51,66 +55,106 @@ const (
 	ended
 )
 
-// state is a session as the model has it. token is -1 when a renewal went through
-// whose answer nobody got.
+// state is a session as the model has it.
 type state struct {
+	row
+	// confirmed is what a failover would leave where loose is set: what came after it
+	// can be seen, and nobody was told that it was made.
+	confirmed row
+	loose     bool
+}
+
+// row is what a store has of a session. token is -1 when a renewal went through whose
+// answer nobody got.
+type row struct {
 	phase phase
 	token int
 	count int
 }
 
+// becomes is the state after a change that was acknowledged, and with it what had been
+// made before.
+func (s state) becomes(r row) []any { return []any{state{row: r}} }
+
+// mayBecome are the states after a change that was not: it was not made, or it was and
+// stays, or it was and may be undone.
+func (s state) mayBecome(r row, fragile bool) []any {
+	if r == s.row {
+		return []any{s}
+	}
+	all := []any{s, state{row: r}}
+	if fragile {
+		base := s.row
+		if s.loose {
+			base = s.confirmed
+		}
+		all = append(all, state{row: r, confirmed: base, loose: true})
+	}
+	return all
+}
+
 // step returns the states that may follow an event; none if it cannot happen in s.
 func step(s state, in input, out output) []any {
-	one := func(next state) []any { return []any{next} }
 	opens := s.phase == live && s.token == in.token
+	over := row{phase: ended}
 	switch in.action {
 	case issue:
 		if s.phase == absent && out.outcome == done {
-			return one(state{phase: live, token: in.token})
+			return s.becomes(row{phase: live, token: in.token})
 		}
 	case lookup:
 		switch {
 		case out.outcome == done && opens && s.count == out.value:
-			return one(s)
+			return []any{s}
 		case out.outcome == refused && s.phase != absent && !opens:
 			// A token that was replaced some time ago is taken for a thief's, and ends the session.
-			return []any{s, state{phase: ended}}
+			return s.mayBecome(over, in.fragile)
+		case out.outcome == unknown && (opens || s.phase == absent):
+			return []any{s}
+		case out.outcome == unknown:
+			return s.mayBecome(over, in.fragile)
 		}
 	case update:
-		next := s
+		next := s.row
 		next.count++
-		return change(s, next, opens, out, out.value == next.count)
+		return change(s, next, opens, in, out, out.value == next.count)
 	case renew:
-		next := s
+		next := s.row
 		next.token = out.value
 		if out.outcome == unknown {
 			next.token = -1
 		}
-		return change(s, next, opens, out, true)
+		return change(s, next, opens, in, out, true)
 	case revoke:
-		next := s
+		next := s.row
 		if s.phase == live {
-			next = state{phase: ended}
+			next = over
 		}
 		if out.outcome == unknown {
-			return []any{s, next}
+			return s.mayBecome(next, in.fragile)
 		}
-		return one(next)
+		return s.becomes(next)
+	case failover:
+		if s.loose {
+			return []any{s, state{row: s.confirmed}}
+		}
+		return []any{s}
 	}
 	return nil
 }
 
 // change is a step of a session's holder.
-func change(s, next state, opens bool, out output, fits bool) []any {
+func change(s state, next row, opens bool, in input, out output, fits bool) []any {
+	over := row{phase: ended}
 	switch {
 	case out.outcome == done && opens && fits:
-		return []any{next}
+		return s.becomes(next)
 	case out.outcome == refused && s.phase != absent && !opens:
-		return []any{s, state{phase: ended}}
+		return s.mayBecome(over, in.fragile)
 	case out.outcome == unknown && opens:
-		return []any{s, next}
+		return s.mayBecome(next, in.fragile)
 	case out.outcome == unknown:
-		return []any{s, state{phase: ended}}
+		return s.mayBecome(over, in.fragile)
 	}
 	return nil
 }

@@ -14,12 +14,18 @@ import (
 	"github.com/latchkey-go/latchkey/store/redis"
 )
 
+// everything is said in the long runs.
+func everything() bool { return os.Getenv("LATCHKEY_CHAOS_ROUNDS") != "" }
+
 // long skips what takes half a minute and is part of the long runs only.
 func long(t *testing.T) {
-	if os.Getenv("LATCHKEY_CHAOS_ROUNDS") == "" {
+	if !everything() {
 		t.Skip("part of the long runs: make chaos")
 	}
 }
+
+// few is how often a history is made that takes long: once in ten rounds.
+func few(t *testing.T) int { return (rounds(t) + 9) / 10 }
 
 func redisAt(t testing.TB, url string) latchkey.Store {
 	t.Helper()
