@@ -5,39 +5,32 @@ import (
 	"database/sql"
 	"math/bits"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/store/internal/trips"
 )
 
 // mostPerTrip bounds how many callers share a query.
 const mostPerTrip = 64
 
-// reads answers Get. There are as many lanes as connections. A caller that finds
-// one free asks by itself at once; others wait for one, and whoever waits when it
-// becomes free shares the next query.
+// reads answers Get. There are as many lanes as connections.
 type reads struct {
-	s  *Store
-	db *sql.DB
-
-	mu    sync.Mutex
-	free  int
-	queue []*waiting
+	s     *Store
+	db    *sql.DB
+	lanes *trips.Lanes[latchkey.ID, *latchkey.Record, struct{}]
 
 	prepared [8]atomic.Pointer[sql.Stmt] // for 1, 2, 4, … IDs
 }
 
-// waiting is a caller that waits for a lane.
-type waiting struct {
-	ctx  context.Context
-	id   latchkey.ID
-	rec  *latchkey.Record
-	err  error
-	done chan struct{} // closed when rec and err are set
-}
+// want is what a caller of Get waits for.
+type want = trips.Want[latchkey.ID, *latchkey.Record]
 
-func newReads(s *Store, db *sql.DB, lanes int) *reads { return &reads{s: s, db: db, free: lanes} }
+func newReads(s *Store, db *sql.DB, lanes int) *reads {
+	r := &reads{s: s, db: db}
+	r.lanes = trips.New(mostPerTrip, make([]struct{}, lanes), r.carry)
+	return r
+}
 
 // Get implements latchkey.Store. It is one statement, and so one look at the
 // tables: the present generation and how the session's own was ended are part of
@@ -48,7 +41,7 @@ func (s *Store) Get(ctx context.Context, id latchkey.ID) (*latchkey.Record, erro
 		return nil, err
 	}
 	defer s.leave()
-	rec, err := s.reads.get(ctx, id)
+	rec, err := s.reads.lanes.Do(ctx, id)
 	if err != nil {
 		if ctx.Err() != nil && !answered(err) {
 			return nil, brokenOff(ctx)
@@ -58,99 +51,46 @@ func (s *Store) Get(ctx context.Context, id latchkey.ID) (*latchkey.Record, erro
 	return rec, nil
 }
 
-func (r *reads) get(ctx context.Context, id latchkey.ID) (*latchkey.Record, error) {
-	r.mu.Lock()
-	if r.free > 0 {
-		r.free--
-		r.mu.Unlock()
-		defer r.release()
-		w := &waiting{id: id}
-		r.query(ctx, []*waiting{w})
-		return w.rec, w.err
+// carry makes a trip. Nobody's deadline bounds one that several share.
+func (r *reads) carry(ctx context.Context, _ struct{}, wants []*want) {
+	if len(wants) > 1 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, r.s.timeout)
+		defer cancel()
 	}
-	w := &waiting{ctx: ctx, id: id, done: make(chan struct{})}
-	r.queue = append(r.queue, w)
-	r.mu.Unlock()
-	select {
-	case <-w.done:
-		return w.rec, w.err
-	case <-ctx.Done():
-		return nil, brokenOff(ctx)
-	}
-}
-
-// release gives a lane to those who wait, or else frees it.
-func (r *reads) release() {
-	if trip := r.next(); len(trip) > 0 {
-		r.s.calls.Go(func() { // the lane's own call is under way until then
-			for ; len(trip) > 0; trip = r.next() {
-				r.share(trip)
-			}
-		})
-	}
-}
-
-// next takes those who share the next trip; without any the lane is free.
-func (r *reads) next() []*waiting {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	trip := make([]*waiting, 0, min(len(r.queue), mostPerTrip))
-	n := 0
-	for ; n < len(r.queue) && len(trip) < mostPerTrip; n++ {
-		if w := r.queue[n]; w.ctx.Err() == nil { // others have left
-			trip = append(trip, w)
-		}
-	}
-	clear(r.queue[:n])
-	if r.queue = r.queue[n:]; len(r.queue) == 0 {
-		r.queue = nil
-	}
-	if len(trip) == 0 {
-		r.free++
-	}
-	return trip
-}
-
-// share asks for several callers, whatever becomes of each of them meanwhile.
-func (r *reads) share(trip []*waiting) {
-	ctx, cancel := context.WithTimeout(context.Background(), r.s.timeout)
-	defer cancel()
-	r.query(ctx, trip)
-	for _, w := range trip {
-		close(w.done)
-	}
+	r.query(ctx, wants)
 }
 
 // query asks for sessions, again if the connection turns out to be lost: a read
 // may be repeated.
-func (r *reads) query(ctx context.Context, trip []*waiting) {
-	err := r.once(ctx, trip)
+func (r *reads) query(ctx context.Context, wants []*want) {
+	err := r.once(ctx, wants)
 	r.s.leaveReplica(err)
 	if err != nil && lost(err) && ctx.Err() == nil {
-		err = r.once(ctx, trip)
+		err = r.once(ctx, wants)
 	}
-	for _, w := range trip {
+	for _, w := range wants {
 		switch {
 		case err != nil:
-			w.rec, w.err = nil, err
-		case w.rec == nil && w.err == nil:
-			w.err = noSuchSession()
+			w.Value, w.Err = nil, err
+		case w.Value == nil && w.Err == nil:
+			w.Err = noSuchSession()
 		}
 	}
 }
 
-func (r *reads) once(ctx context.Context, trip []*waiting) error {
-	for _, w := range trip {
-		w.rec, w.err = nil, nil
+func (r *reads) once(ctx context.Context, wants []*want) error {
+	for _, w := range wants {
+		w.Value, w.Err = nil, nil
 	}
-	size := bits.Len(uint(len(trip) - 1)) // of the statement, as a power of two
+	size := bits.Len(uint(len(wants) - 1)) // of the statement, as a power of two
 	stmt, err := r.statement(ctx, size)
 	if err != nil {
 		return err
 	}
 	var args []any
 	for i := range 1 << size {
-		args = append(args, trip[min(i, len(trip)-1)].id[:])
+		args = append(args, wants[min(i, len(wants)-1)].Key[:])
 	}
 	rows, err := stmt.QueryContext(ctx, args...)
 	if err != nil {
@@ -170,13 +110,13 @@ func (r *reads) once(ctx context.Context, trip []*waiting) error {
 		if len(c.id) == 0 {
 			continue // none of them exists
 		}
-		for _, w := range trip {
-			if string(w.id[:]) != string(c.id) {
+		for _, w := range wants {
+			if string(w.Key[:]) != string(c.id) {
 				continue
 			}
 			row, err := c.unpack() // for each its own
-			if w.err = err; err == nil {
-				w.rec = &row.rec
+			if w.Err = err; err == nil {
+				w.Value = &row.rec
 			}
 		}
 	}

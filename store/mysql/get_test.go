@@ -21,9 +21,9 @@ func TestGetShared(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The one lane is taken until all others wait.
-	s.reads.mu.Lock()
-	s.reads.free = 0
-	s.reads.mu.Unlock()
+	if _, ok := s.reads.lanes.Enter(); !ok {
+		t.Fatal("no lane is free")
+	}
 	before := questions(t, s)
 	left, leave := context.WithCancel(t.Context())
 	gone := make(chan error, 1)
@@ -44,14 +44,10 @@ func TestGetShared(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "all to wait", func() bool {
-		s.reads.mu.Lock()
-		defer s.reads.mu.Unlock()
-		return len(s.reads.queue) == 2*len(ids)+1
-	})
+	eventually(t, "all to wait", func() bool { return s.reads.lanes.Waiting() == 2*len(ids)+1 })
 	leave()
 	wantUnavailable(t, <-gone, "canceled")
-	s.reads.release()
+	s.reads.lanes.Leave(struct{}{})
 	wg.Wait()
 	for i, rec := range records {
 		if rec == nil || rec.ID != ids[i] || rec.Subject != fmt.Sprint("subject-", i) || rec.RevokedAt.IsZero() == (i == 7) {
@@ -62,11 +58,13 @@ func TestGetShared(t *testing.T) {
 	if n := questions(t, s) - before; n > 12 {
 		t.Errorf("%d statements for %d callers", n, 2*len(ids))
 	}
-	s.reads.mu.Lock()
-	defer s.reads.mu.Unlock()
-	if s.reads.free != 1 {
-		t.Errorf("%d lanes are free, want 1", s.reads.free)
+	if _, ok := s.reads.lanes.Enter(); !ok {
+		t.Error("the lane was not given back")
 	}
+	if _, ok := s.reads.lanes.Enter(); ok {
+		t.Error("there are two lanes, want one")
+	}
+	s.reads.lanes.Leave(struct{}{})
 }
 
 // questions counts the statements that the store's one reading connection has sent.
@@ -86,13 +84,13 @@ func TestGetDamaged(t *testing.T) {
 	if _, err := s.scans.Exec("UPDATE latchkey_session SET record=x'ff' WHERE id=" + string(rawID(bad))); err != nil {
 		t.Fatal(err)
 	}
-	trip := []*waiting{{id: good}, {id: bad}, {id: latchkey.ID{1}}, {id: good}}
+	trip := []*want{{Key: good}, {Key: bad}, {Key: latchkey.ID{1}}, {Key: good}}
 	s.reads.query(t.Context(), trip)
-	if trip[0].err != nil || trip[0].rec.Subject != "ann" || trip[3].rec == nil || trip[3].rec == trip[0].rec {
+	if trip[0].Err != nil || trip[0].Value.Subject != "ann" || trip[3].Value == nil || trip[3].Value == trip[0].Value {
 		t.Errorf("good: %+v, %+v", trip[0], trip[3])
 	}
-	if trip[1].err == nil || latchkey.CodeOf(trip[2].err) != latchkey.CodeNoSuchSession {
-		t.Errorf("damaged: %v, unknown: %v", trip[1].err, trip[2].err)
+	if trip[1].Err == nil || latchkey.CodeOf(trip[2].Err) != latchkey.CodeNoSuchSession {
+		t.Errorf("damaged: %v, unknown: %v", trip[1].Err, trip[2].Err)
 	}
 	_, err := s.Get(t.Context(), bad)
 	wantUnavailable(t, err, "damaged")

@@ -1,115 +1,17 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"slices"
-	"sync"
 
 	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/store/internal/trips"
 )
 
 // mostMisses bounds how many sessions one trip asks for.
 const mostMisses = 256
-
-// lanes are the trips of Get that may be under way at once. Whoever finds one free
-// takes it and goes alone, at no cost. Whoever does not waits, and the next lane to
-// become free takes all who wait along: a trip carries only those that came before
-// it was sent, so that each sees whatever was acknowledged before it asked.
-type lanes struct {
-	mu     sync.Mutex
-	free   []*line // the one used last comes last, so that few stay busy
-	queue  []*miss
-	number int
-	closed bool
-	back   chan *line // after close: those that were under way
-}
-
-// miss is a caller that waits.
-type miss struct {
-	id    latchkey.ID
-	party []*miss       // those to take along, this one first; set when it is to go
-	line  *line         // to go by
-	wake  chan struct{} // capacity 1: party is set, or rec and err are
-	row   row
-	err   error
-}
-
-func (l *lanes) init(s *Store, n int) {
-	for range n {
-		l.free = append(l.free, &line{s: s})
-	}
-	l.number, l.back = n, make(chan *line, n)
-}
-
-// enter takes a free lane, or queues up and returns the place.
-func (l *lanes) enter(id latchkey.ID) (*line, *miss) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if n := len(l.free); n > 0 {
-		line := l.free[n-1]
-		l.free = l.free[:n-1]
-		return line, nil
-	}
-	m := &miss{id: id, wake: make(chan struct{}, 1)}
-	if l.closed {
-		m.err = errClosed
-		m.wake <- struct{}{}
-		return nil, m
-	}
-	l.queue = append(l.queue, m)
-	return nil, m
-}
-
-// leave gives a lane back: to those who wait, of whom the first one goes.
-func (l *lanes) leave(line *line) {
-	l.mu.Lock()
-	switch {
-	case l.closed:
-		l.back <- line
-		l.mu.Unlock()
-		return
-	case len(l.queue) == 0:
-		l.free = append(l.free, line)
-		l.mu.Unlock()
-		return
-	}
-	n := min(len(l.queue), mostMisses)
-	party := slices.Clone(l.queue[:n])
-	l.queue = slices.Delete(l.queue, 0, n)
-	l.mu.Unlock()
-	party[0].party, party[0].line = party, line
-	party[0].wake <- struct{}{}
-}
-
-// close sends those away who wait, waits for the trips under way and closes the
-// connections. Calls after it are sent away.
-func (l *lanes) close() {
-	l.mu.Lock()
-	idle, waiting := l.free, l.queue
-	l.closed, l.free, l.queue = true, nil, nil
-	l.mu.Unlock()
-	for _, m := range waiting {
-		m.err = errClosed
-		m.wake <- struct{}{}
-	}
-	for _, line := range idle {
-		line.drop()
-	}
-	for range l.number - len(idle) {
-		(<-l.back).drop()
-	}
-}
-
-// quit takes a caller out of the queue, and reports false if a trip has it already.
-func (l *lanes) quit(m *miss) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	i := slices.Index(l.queue, m)
-	if i >= 0 {
-		l.queue = slices.Delete(l.queue, i, i+1)
-	}
-	return i >= 0
-}
 
 // Get implements latchkey.Store. It is one statement: whether the session's
 // generation has ended is part of it. Callers who come while Config.Readers trips
@@ -121,25 +23,14 @@ func (s *Store) Get(ctx context.Context, id latchkey.ID) (*latchkey.Record, erro
 	if ctx.Err() != nil {
 		return nil, brokenOff(ctx)
 	}
-	line, m := s.gets.enter(id)
-	if line != nil {
-		r, err := line.getAlone(ctx, id)
-		s.gets.leave(line)
-		return s.got(ctx, r, err)
+	r, err := s.gets.Do(ctx, id)
+	switch {
+	case errors.Is(err, trips.ErrLeft):
+		return nil, brokenOff(ctx)
+	case errors.Is(err, trips.ErrClosed):
+		return nil, unavailable(errClosed)
 	}
-	select {
-	case <-m.wake:
-	case <-ctx.Done():
-		if s.gets.quit(m) {
-			return nil, brokenOff(ctx)
-		}
-		<-m.wake // it may be this one that is to go; a trip is bounded
-	}
-	if m.party != nil {
-		m.line.getParty(ctx, m.party)
-		s.gets.leave(m.line)
-	}
-	return s.got(ctx, m.row, m.err)
+	return s.got(ctx, r, err)
 }
 
 // got makes an answer of what a trip brought.
@@ -157,7 +48,32 @@ func (s *Store) got(ctx context.Context, r row, err error) (*latchkey.Record, er
 	return rec, nil
 }
 
-// getAlone returns no record when there is no such session.
+// want is what a caller of Get waits for. It gets no record when there is no such
+// session.
+type want = trips.Want[latchkey.ID, row]
+
+// carry reads what all of wants ask for.
+func (s *Store) carry(ctx context.Context, l *line, wants []*want) {
+	if len(wants) == 1 {
+		wants[0].Value, wants[0].Err = l.getAlone(ctx, wants[0].Key)
+		return
+	}
+	slices.SortFunc(wants, func(a, b *want) int { return bytes.Compare(a.Key[:], b.Key[:]) })
+	ids := make([][16]byte, 0, len(wants))
+	for i, w := range wants {
+		if i == 0 || w.Key != wants[i-1].Key {
+			ids = append(ids, w.Key)
+		}
+	}
+	err := l.run(ctx, stGetMany, newParams(1).uuids(ids), func(c *columns) error { return deliver(wants, c) })
+	if err == nil {
+		return
+	}
+	for _, w := range wants {
+		w.Value, w.Err = row{}, err
+	}
+}
+
 func (l *line) getAlone(ctx context.Context, id latchkey.ID) (r row, err error) {
 	l.id[0] = id[:]
 	l.params = params{values: l.id[:], oids: oneUUID}
@@ -170,54 +86,16 @@ func (l *line) getAlone(ctx context.Context, id latchkey.ID) (r row, err error) 
 
 var oneUUID = []uint32{oidUUID}
 
-// getParty reads what all of a party ask for, and tells all but the first.
-func (l *line) getParty(ctx context.Context, party []*miss) {
-	if len(party) == 1 {
-		party[0].row, party[0].err = l.getAlone(ctx, party[0].id)
-		return
-	}
-	ctx = context.WithoutCancel(ctx) // others wait for it: the first one's deadline is not theirs
-	slices.SortFunc(party[1:], func(a, b *miss) int { return slices.Compare(a.id[:], b.id[:]) })
-	ids := make([][16]byte, 0, len(party))
-	for i, m := range party {
-		if i < 2 || m.id != party[i-1].id {
-			ids = append(ids, m.id)
-		}
-	}
-	err := l.run(ctx, stGetMany, newParams(1).uuids(ids), func(c *columns) error { return deliver(party, c) })
-	for i, m := range party {
-		if err != nil {
-			m.row, m.err = row{}, err
-		}
-		if i > 0 {
-			m.wake <- struct{}{}
-		}
-	}
-}
-
 // deliver gives a row to those who asked for it, each a record of its own.
-func deliver(party []*miss, c *columns) error {
+func deliver(wants []*want, c *columns) error {
 	id := c.row[0]
 	if len(id) != 16 {
 		return errWire
 	}
-	wants := latchkey.ID(id)
-	one := func(m *miss) (err error) {
+	i, _ := slices.BinarySearchFunc(wants, latchkey.ID(id), func(w *want, id latchkey.ID) int { return bytes.Compare(w.Key[:], id[:]) })
+	for ; i < len(wants) && string(wants[i].Key[:]) == string(id); i++ {
 		own := *c
-		m.row, err = readRow(&own)
-		return err
-	}
-	if party[0].id == wants {
-		if err := one(party[0]); err != nil {
-			return err
-		}
-	}
-	rest := party[1:]
-	i, _ := slices.BinarySearchFunc(rest, wants, func(m *miss, id latchkey.ID) int { return slices.Compare(m.id[:], id[:]) })
-	for ; i < len(rest) && rest[i].id == wants; i++ {
-		if err := one(rest[i]); err != nil {
-			return err
-		}
+		wants[i].Value, wants[i].Err = readRow(&own) // a damaged one is no one else's trouble
 	}
 	return nil
 }

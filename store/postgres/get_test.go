@@ -18,7 +18,7 @@ import (
 func gathered(t *testing.T, s *Store, ids []latchkey.ID) (recs []*latchkey.Record, errs []error) {
 	t.Helper()
 	recs, errs = make([]*latchkey.Record, len(ids)), make([]error, len(ids))
-	lane, _ := s.gets.enter(latchkey.ID{})
+	lane, _ := s.gets.Enter()
 	if lane == nil {
 		t.Fatal("no lane is free")
 	}
@@ -26,17 +26,13 @@ func gathered(t *testing.T, s *Store, ids []latchkey.ID) (recs []*latchkey.Recor
 	for i, id := range ids {
 		wg.Go(func() { recs[i], errs[i] = s.Get(context.Background(), id) })
 	}
-	eventually(t, "the queue", func() bool {
-		s.gets.mu.Lock()
-		defer s.gets.mu.Unlock()
-		return len(s.gets.queue) == len(ids)
-	})
-	s.gets.leave(lane)
+	eventually(t, "the queue", func() bool { return s.gets.Waiting() == len(ids) })
+	s.gets.Leave(lane)
 	wg.Wait()
-	if again, _ := s.gets.enter(latchkey.ID{}); again != lane {
+	if again, _ := s.gets.Enter(); again != lane {
 		t.Error("the lane was not given back")
 	}
-	s.gets.leave(lane)
+	s.gets.Leave(lane)
 	return recs, errs
 }
 
@@ -110,7 +106,7 @@ func TestRaisedInTheSameTrip(t *testing.T) {
 func TestGivingUp(t *testing.T) {
 	s := mustOpen(t, Config{URL: newURL(t), Timeout: time.Minute, Readers: 1})
 	id := add(t, s, "ann")
-	lane, _ := s.gets.enter(latchkey.ID{})
+	lane, _ := s.gets.Enter()
 	ctx, cancel := context.WithCancel(t.Context())
 	var gone, kept sync.WaitGroup
 	for i := range 20 {
@@ -127,14 +123,10 @@ func TestGivingUp(t *testing.T) {
 			})
 		}
 	}
-	eventually(t, "the queue", func() bool {
-		s.gets.mu.Lock()
-		defer s.gets.mu.Unlock()
-		return len(s.gets.queue) == 30
-	})
+	eventually(t, "the queue", func() bool { return s.gets.Waiting() == 30 })
 	cancel()
 	gone.Wait()
-	s.gets.leave(lane)
+	s.gets.Leave(lane)
 	kept.Wait()
 	// And while the lane changes hands all the time.
 	var wg sync.WaitGroup
@@ -150,10 +142,10 @@ func TestGivingUp(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if again, _ := s.gets.enter(latchkey.ID{}); again != lane {
+	if again, _ := s.gets.Enter(); again != lane {
 		t.Error("the lane was lost")
 	}
-	s.gets.leave(lane)
+	s.gets.Leave(lane)
 }
 
 // What was acknowledged before a call is seen by it, however calls are gathered.

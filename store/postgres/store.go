@@ -15,6 +15,7 @@ import (
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/audit"
 	"github.com/latchkey-go/latchkey/store/internal/fanout"
+	"github.com/latchkey-go/latchkey/store/internal/trips"
 )
 
 // The interfaces that a Store implements.
@@ -42,7 +43,7 @@ type Store struct {
 
 	work  *pgxpool.Pool // changes, lists, counts
 	aside *pgxpool.Pool // what followers need, who must not wait for changes
-	gets  lanes
+	gets  *trips.Lanes[latchkey.ID, row, *line]
 
 	tokens atomic.Int64 // the last number given to a change
 	raises raises
@@ -85,7 +86,11 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	s.clock.Clock = t.Clock
 	s.news.ring = make(chan struct{}, 1)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.gets.init(s, t.Readers)
+	lines := make([]*line, t.Readers)
+	for i := range lines {
+		lines[i] = &line{s: s}
+	}
+	s.gets = trips.New(mostMisses, lines, s.carry)
 	if s.work, err = newPool(t, t.Connections, true); err == nil {
 		s.aside, err = newPool(t, 4, false)
 	}
@@ -246,7 +251,7 @@ func (s *Store) Close() error {
 		s.cancel()
 		s.hub.End(unavailable(errClosed))
 		s.running.Wait()
-		s.gets.close()
+		s.gets.Close((*line).drop)
 		for _, pool := range []*pgxpool.Pool{s.aside, s.work} {
 			if pool != nil {
 				pool.Close()

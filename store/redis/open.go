@@ -17,6 +17,7 @@ import (
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/audit"
+	"github.com/latchkey-go/latchkey/store/internal/trips"
 )
 
 // The interfaces that a Store implements.
@@ -51,6 +52,7 @@ type Store struct {
 	ready      bool                 // the tags of the cluster have their generations
 	generation string               // the first one, where they have not
 	view       atomic.Pointer[view] // the servers there are at present
+	gets       *trips.Lanes[latchkey.ID, found, struct{}]
 
 	changes atomic.Uint64 // scripts that may publish, so far
 	offset  atomic.Int64  // of the servers' clock to the node's monotonic one, in microseconds
@@ -78,6 +80,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, latchkey.NewError(latchkey.CodeInternal, "no randomness from the system", err)
 	}
 	s := &Store{cfg: cfg, origin: hex.EncodeToString(id[:]), look: make(chan struct{}, 1)}
+	s.gets = trips.New(mostReads, make([]struct{}, lanes), s.carry)
 	if cfg.Mode != Standalone {
 		s.confirm = cfg.Wait
 	}

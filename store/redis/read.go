@@ -3,24 +3,43 @@ package redis
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"strconv"
 	"time"
 
 	"github.com/redis/rueidis"
 
 	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/store/internal/trips"
 )
 
-// Get implements latchkey.Store by one MGET of the generation and the row. Only for
-// an ID that has no row a second command tells whether something else is there.
+// Lanes of Get: how many trips may be under way, and how many sessions one asks for.
+const (
+	lanes     = 4
+	mostReads = 128
+)
+
+// want is what a caller of Get waits for.
+type want = trips.Want[latchkey.ID, found]
+
+// found is what a server answered.
+type found struct {
+	by         *node
+	generation rueidis.RedisMessage
+	row        rueidis.RedisMessage
+}
+
+// Get implements latchkey.Store by one MGET of the generation and the row, which
+// callers who come while others are under way share, but in a cluster, where rows are
+// apart. Only for an ID that has no row a second command tells whether something
+// else is there.
 func (s *Store) Get(ctx context.Context, id latchkey.ID) (*latchkey.Record, error) {
 	if err := s.open(ctx); err != nil {
 		return nil, err
 	}
-	tag := tagText(id.Placement())
 	for try := 0; ; try++ {
 		v := s.view.Load()
-		rec, err := s.get(ctx, v.at(tag), id, tag)
+		rec, err := s.get(ctx, v, id)
 		if err == nil {
 			return rec, nil
 		}
@@ -33,27 +52,31 @@ func (s *Store) Get(ctx context.Context, id latchkey.ID) (*latchkey.Record, erro
 	}
 }
 
-func (s *Store) get(ctx context.Context, n *node, id latchkey.ID, tag string) (rec *latchkey.Record, err error) {
+func (s *Store) get(ctx context.Context, v *view, id latchkey.ID) (rec *latchkey.Record, err error) {
 	defer caught(&err)
-	if err := n.usable(); err != nil {
+	var f found
+	if v.owners == nil {
+		f, err = s.gets.Do(ctx, id)
+	} else {
+		w := want{Key: id}
+		tag := tagText(id.Placement())
+		s.ask(ctx, v.at(tag), s.generationKey(tag), []*want{&w})
+		f, err = w.Value, w.Err
+	}
+	switch {
+	case errors.Is(err, trips.ErrLeft):
+		return nil, brokenOff(ctx)
+	case err != nil:
 		return nil, err
 	}
-	key := s.rowKey(id)
-	list, err := n.read(ctx, func(b rueidis.Builder) rueidis.Completed { return b.Mget().Key(s.generationKey(tag), key).Build() }).ToArray()
+	generation, err := generationOf(&f.generation)
 	if err != nil {
 		return nil, err
 	}
-	if len(list) != 2 {
-		return nil, errAnswer
+	if f.row.IsNil() {
+		return nil, s.absent(ctx, f.by, s.rowKey(id))
 	}
-	generation, err := generationOf(&list[0])
-	if err != nil {
-		return nil, err
-	}
-	if list[1].IsNil() {
-		return nil, s.absent(ctx, n, key)
-	}
-	row, err := list[1].AsBytes()
+	row, err := f.row.AsBytes()
 	if err != nil {
 		return nil, err
 	}
@@ -62,10 +85,47 @@ func (s *Store) get(ctx context.Context, n *node, id latchkey.ID, tag string) (r
 		return nil, err
 	}
 	// A primary that is none any more may have answered.
-	if err := n.usable(); err != nil {
+	if err := f.by.usable(); err != nil {
 		return nil, err
 	}
 	return rec, nil
+}
+
+// carry makes a trip of those who wait.
+func (s *Store) carry(ctx context.Context, _ struct{}, wants []*want) {
+	if len(wants) > 1 {
+		var cancel context.CancelFunc
+		ctx, cancel = s.bound(ctx)
+		defer cancel()
+	}
+	s.ask(ctx, s.one(), s.generationKey(""), wants)
+}
+
+// ask reads what all of wants ask for from one server.
+func (s *Store) ask(ctx context.Context, n *node, generationKey string, wants []*want) {
+	list, err := s.rows(ctx, n, generationKey, wants)
+	for i, w := range wants {
+		if w.Err = err; err == nil {
+			w.Value = found{n, list[0], list[1+i]}
+		}
+	}
+}
+
+func (s *Store) rows(ctx context.Context, n *node, generationKey string, wants []*want) (list []rueidis.RedisMessage, err error) {
+	defer caught(&err)
+	if err := n.usable(); err != nil {
+		return nil, err
+	}
+	keys := make([]string, 1, 1+len(wants))
+	keys[0] = generationKey
+	for _, w := range wants {
+		keys = append(keys, s.rowKey(w.Key))
+	}
+	list, err = n.read(ctx, func(b rueidis.Builder) rueidis.Completed { return b.Mget().Key(keys...).Build() }).ToArray()
+	if err == nil && len(list) != len(keys) {
+		err = errAnswer
+	}
+	return list, err
 }
 
 // absent tells a missing row from something else under its key, which MGET passes over.
