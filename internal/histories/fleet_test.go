@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"os"
 	"strconv"
-	"sync"
 	"testing"
 	"time"
 
@@ -70,34 +69,109 @@ func rounds(t *testing.T) int {
 // the server is killed and restarted, and stopped and continued.
 func TestFleet(t *testing.T) {
 	for name, e := range engines {
-		for kind, cfg := range map[string]histories.Config{
-			"asking":    {},
-			"cached":    {Staleness: 250 * time.Millisecond},
-			"stateless": {Staleness: 250 * time.Millisecond, Stateless: true},
-		} {
+		for kind, cfg := range kinds {
 			t.Run(name+"/"+kind, func(t *testing.T) {
+				aside(t)
 				for range rounds(t) {
-					fleet(t, e, cfg)
+					server, proxies := fleet(t, e, &cfg)
+					cfg.Faults = []histories.Fault{
+						{Name: "a node cut off", Break: proxies[0].Cut, Heal: proxies[0].Resume},
+						{Name: "a node's packets held back", Break: proxies[1].Stall, Heal: proxies[1].Resume},
+						{Name: "server killed and restarted", Break: func() { server.Kill(t) }, Heal: func() { server.Restart(t) }},
+						{Name: "server stopped and continued", Break: func() { server.Stop(t) }, Heal: func() { server.Continue(t) }},
+					}
+					histories.Run(t, cfg)
 				}
 			})
 		}
 	}
 }
 
-func fleet(t *testing.T, e engine, cfg histories.Config) {
+// A database is shut down in its own ways, fast and immediately, and comes back.
+func TestFleetRestart(t *testing.T) {
+	for name, e := range engines {
+		if name != "postgres" && !everything() {
+			continue
+		}
+		for kind, cfg := range kinds {
+			if kind != "cached" && !everything() {
+				continue
+			}
+			t.Run(name+"/"+kind, func(t *testing.T) {
+				t.Parallel()
+				for range few(t) {
+					server, _ := fleet(t, e, &cfg)
+					cfg.Faults = []histories.Fault{
+						{Name: "shut down", Break: func() { server.Terminate(t) }, Heal: func() { server.Restart(t) }},
+						{Name: "shut down at once", Break: func() { server.Abort(t) }, Heal: func() { server.Restart(t) }},
+					}
+					histories.Run(t, cfg)
+				}
+			})
+		}
+	}
+}
+
+// Packets come late, by up to three times the staleness and in the order in which they
+// were sent: all the time, and with connections cut in between.
+func TestFleetDelayed(t *testing.T) {
+	for name, e := range engines {
+		if name == "mysql" && !everything() {
+			continue
+		}
+		for kind, cfg := range kinds {
+			if kind != "cached" && !everything() {
+				continue
+			}
+			t.Run(name+"/"+kind, func(t *testing.T) {
+				t.Parallel()
+				for range few(t) {
+					_, proxies := fleet(t, e, &cfg)
+					cfg.Seed = histories.Seed(t)
+					delay := func(longest time.Duration) {
+						for i, p := range proxies[1:] { // the first node is quick, and so are its revocations
+							p.Delay(cfg.Seed+uint64(i), longest)
+						}
+					}
+					cfg.Callers = 12
+					nothing := func() {}
+					cfg.Faults = []histories.Fault{
+						{Name: "packets late", Break: func() { delay(750 * time.Millisecond) }, Heal: nothing},
+						{Name: "late and cut off", Break: proxies[1].Cut, Heal: proxies[1].Resume},
+						{Name: "late and cut off", Break: proxies[2].Cut, Heal: proxies[2].Resume},
+						{Name: "a little late", Break: func() { delay(100 * time.Millisecond) }, Heal: nothing},
+						{Name: "in time", Break: func() { delay(0) }, Heal: nothing},
+					}
+					cfg.Calm = func() { delay(0) }
+					histories.Run(t, cfg)
+				}
+			})
+		}
+	}
+}
+
+// aside lets a test run beside others in the long runs.
+func aside(t *testing.T) {
+	if everything() {
+		t.Parallel()
+	}
+}
+
+// fleet starts a server, and has cfg open nodes that reach it through a proxy each.
+// They are open when the faults strike.
+func fleet(t *testing.T, e engine, cfg *histories.Config) (*servers.Server, []*servers.Proxy) {
+	t.Helper()
 	server := e.start(t)
-	var mu sync.Mutex
 	var proxies []*servers.Proxy
-	cfg.Open = func(t testing.TB, _ int) latchkey.Store {
-		p := servers.StartProxy(t, server.Addr)
-		mu.Lock()
-		proxies = append(proxies, p)
-		mu.Unlock()
+	for range 3 {
+		proxies = append(proxies, servers.StartProxy(t, server.Addr))
+	}
+	cfg.Open = func(t testing.TB, node int) latchkey.Store {
 		u, err := url.Parse(server.URL)
 		if err != nil {
 			t.Fatal(err)
 		}
-		u.Host = p.Addr
+		u.Host = proxies[node].Addr
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
 		s, err := e.open(ctx, u.String())
@@ -107,14 +181,8 @@ func fleet(t *testing.T, e engine, cfg histories.Config) {
 		return s
 	}
 	cfg.For = 3 * time.Second
-	if rounds(t) > 1 {
-		cfg.For = 10 * time.Second
+	if everything() {
+		cfg.For = 6 * time.Second
 	}
-	cfg.Faults = []histories.Fault{
-		{Name: "a node cut off", Break: func() { proxies[0].Cut() }, Heal: func() { proxies[0].Resume() }},
-		{Name: "a node's packets held back", Break: func() { proxies[1].Stall() }, Heal: func() { proxies[1].Resume() }},
-		{Name: "server killed and restarted", Break: func() { server.Kill(t) }, Heal: func() { server.Restart(t) }},
-		{Name: "server stopped and continued", Break: func() { server.Stop(t) }, Heal: func() { server.Continue(t) }},
-	}
-	histories.Run(t, cfg)
+	return server, proxies
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -48,9 +49,13 @@ type Config struct {
 	// Faults strike in turn, each for FaultFor (300 ms unless set).
 	Faults   []Fault
 	FaultFor time.Duration
-	// For is how long callers work, 3 seconds unless set.
-	For time.Duration
-	// Seed decides what the callers do; 0 draws one.
+	// Calm is called when there are to be no more faults, if it is set.
+	Calm func()
+	// For is how long callers work, 3 seconds unless set. Where Strikes is set they work
+	// until so many faults are over instead.
+	For     time.Duration
+	Strikes int
+	// Seed decides what the callers do; 0 takes that of LATCHKEY_CHAOS_SEED, or draws one.
 	Seed uint64
 }
 
@@ -83,7 +88,7 @@ func Run(t *testing.T, cfg Config) {
 		cfg.FaultFor = 300 * time.Millisecond
 	}
 	if cfg.Seed == 0 {
-		cfg.Seed = rand.Uint64()
+		cfg.Seed = Seed(t)
 	}
 	t.Logf("seed %d", cfg.Seed)
 	r := &run{cfg: cfg, began: time.Now(), sessions: make(map[int]*session)}
@@ -94,18 +99,41 @@ func Run(t *testing.T, cfg Config) {
 	defer r.close(t)
 
 	ctx, cancel := context.WithTimeout(context.Background(), cfg.For)
+	if cfg.Strikes > 0 {
+		ctx, cancel = context.WithCancel(context.Background())
+	}
 	defer cancel()
 	var work sync.WaitGroup
 	for i := range cfg.Callers {
 		c := &caller{run: r, id: i, node: r.nodes[i%len(r.nodes)], rnd: rand.New(rand.NewPCG(cfg.Seed, uint64(i)))}
 		work.Go(func() { c.work(ctx) })
 	}
-	work.Go(func() { r.strike(ctx) })
+	work.Go(func() {
+		r.strike(ctx)
+		cancel()
+	})
 	work.Wait()
 	r.bursts.Wait()
+	if cfg.Calm != nil {
+		cfg.Calm()
+	}
 	r.serveAgain(t)
 	r.lookAtAll()
 	r.judge(t)
+}
+
+// Seed is that of LATCHKEY_CHAOS_SEED, or a new one.
+func Seed(t testing.TB) uint64 {
+	t.Helper()
+	text := os.Getenv("LATCHKEY_CHAOS_SEED")
+	if text == "" {
+		return rand.Uint64()
+	}
+	seed, err := strconv.ParseUint(text, 10, 64)
+	if err != nil || seed == 0 {
+		t.Fatalf("LATCHKEY_CHAOS_SEED=%q is no seed", text)
+	}
+	return seed
 }
 
 // session is one that was made, and what is known of it.
@@ -184,7 +212,7 @@ func (r *run) close(t testing.TB) {
 // strike lets the faults happen, one after the other, with a pause between them.
 func (r *run) strike(ctx context.Context) {
 	if len(r.cfg.Faults) == 0 {
-		return
+		<-ctx.Done()
 	}
 	pause := func(d time.Duration) bool {
 		timer := time.NewTimer(d)
@@ -207,7 +235,7 @@ func (r *run) strike(ctx context.Context) {
 			r.losses = append(r.losses, loss{from, r.at()})
 			r.mu.Unlock()
 		}
-		if !on {
+		if !on || i+1 == r.cfg.Strikes && pause(r.cfg.FaultFor) {
 			return
 		}
 	}
