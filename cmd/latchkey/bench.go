@@ -53,6 +53,8 @@ type bench struct {
 	store latchkey.Store
 	there *node // with a near cache of its own
 
+	reserved atomic.Int64 // sessions made or being made
+
 	mu       sync.Mutex
 	sessions []benchSession
 	steps    []benchStep
@@ -78,6 +80,17 @@ type benchStep struct {
 	P99        int64          `json:"p99_ns"`
 	P999       int64          `json:"p999_ns"`
 	Errors     map[string]int `json:"errors"` // by code
+}
+
+// benchSummary is a measurement in JSON.
+type benchSummary struct {
+	Store       string      `json:"store"`
+	Concurrency int         `json:"concurrency"`
+	Duration    float64     `json:"duration_seconds"`
+	Sessions    int         `json:"sessions"`
+	Steps       []benchStep `json:"steps"`
+	Hit         *float64    `json:"near_cache_hit_ns"` // null when not measured
+	Interrupted bool        `json:"interrupted"`
 }
 
 func (p *program) benchCommand() *cobra.Command {
@@ -133,22 +146,22 @@ func (b *bench) run(ctx context.Context) (err error) {
 
 	// The first signal ends the measurement, and what it made is erased; a second one
 	// ends the program at once.
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	measuring, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	context.AfterFunc(ctx, stop)
+	context.AfterFunc(measuring, stop)
 	erase := b.p.showing(true, b.progress)
-	err = b.measure(ctx)
+	err = b.measure(measuring)
 	b.say("erasing the sessions")
 	cerr := b.erase(context.WithoutCancel(ctx))
 	erase()
-	if perr := b.print(ctx.Err() != nil); err == nil {
+	if perr := b.print(measuring.Err() != nil); err == nil {
 		err = perr
 	}
 	switch {
 	case cerr != nil:
 		message(b.p.err, "sessions of the provider %s are left; the next `latchkey bench` erases them", benchProvider)
 		return cerr
-	case ctx.Err() != nil:
+	case measuring.Err() != nil:
 		return failed("", "interrupted; the sessions have been erased")
 	case err == nil && b.first != nil:
 		return b.failures()
@@ -246,12 +259,12 @@ func (b *bench) progress() string {
 // print prints what was measured.
 func (b *bench) print(interrupted bool) error {
 	if b.asJSON {
-		var hit any
+		sum := benchSummary{Store: redact(b.s.store), Concurrency: b.callers, Duration: b.duration.Seconds(), Sessions: len(b.sessions),
+			Steps: append([]benchStep{}, b.steps...), Interrupted: interrupted}
 		if b.hits > 0 {
-			hit = b.hits
+			sum.Hit = &b.hits
 		}
-		return printJSON(b.p.out, map[string]any{"store": redact(b.s.store), "concurrency": b.callers, "duration_seconds": b.duration.Seconds(),
-			"sessions": len(b.sessions), "near_cache_hit_ns": hit, "interrupted": interrupted, "steps": append([]benchStep{}, b.steps...)})
+		return printJSON(b.p.out, sum)
 	}
 	rows := [][]string{{"STEP", "CALLERS", "OPERATIONS", "PER SECOND", "P50", "P99", "P99.9", "ERRORS"}}
 	for _, s := range b.steps {

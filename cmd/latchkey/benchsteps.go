@@ -115,10 +115,7 @@ func (b *bench) fail(err error) {
 
 // create makes a session such as a sign-in makes.
 func (b *bench) create(ctx context.Context, caller, i int) error {
-	b.mu.Lock()
-	n := len(b.sessions)
-	b.mu.Unlock()
-	if n >= b.most {
+	if b.reserved.Add(1) > int64(b.most) {
 		return errExhausted
 	}
 	who := benchIdentity(caller + i*b.callers)
@@ -126,6 +123,7 @@ func (b *bench) create(ctx context.Context, caller, i int) error {
 		Roles: []string{"staff"}, Methods: []string{"pwd"}, UserAgent: "latchkey-bench", Lifetime: benchLifetime, Idle: benchLifetime, By: actor(),
 		Data: map[string]json.RawMessage{"cart": json.RawMessage(`{"items":[1,2,3],"note":"a value such as programs keep"}`)}})
 	if err != nil {
+		b.reserved.Add(-1)
 		return err
 	}
 	b.mu.Lock()

@@ -124,15 +124,15 @@ func (p *program) importFrom(ctx context.Context, s *settings, f *importFlags, m
 	}
 	// An import that is interrupted ends after the sessions that it began; a second
 	// signal ends it at once. A reader that goes away is an error of writing.
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	reading, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	context.AfterFunc(ctx, stop)
+	context.AfterFunc(reading, stop)
 	signal.Ignore(syscall.SIGPIPE)
 	defer signal.Reset(syscall.SIGPIPE)
 
 	im := &importer{m: m, checker: checker, flags: f, done: done, began: m.Now(), actor: actor() + "/import", out: newResults(out), size: size}
 	erase := p.showing(!terminal(p.out) || f.out != "", im.progress)
-	err = im.run(ctx, in)
+	err = im.run(reading, in)
 	erase()
 	if file, ok := out.(*os.File); ok && f.out != "" {
 		if serr := file.Sync(); serr != nil && err == nil {
@@ -172,7 +172,7 @@ func (p *program) tellImport(im *importer, f *importFlags, err error) error {
 		return err
 	}
 	if sum.Failed > 0 {
-		return failed("", "%d of %s were refused; the results say why", sum.Failed, plural(sum.Lines, "line", "lines"))
+		return failed("", "refused %s of %d; the results say why", plural(sum.Failed, "line", "lines"), sum.Lines)
 	}
 	return nil
 }

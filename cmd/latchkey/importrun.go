@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"time"
 
@@ -211,7 +212,7 @@ type (
 func (im *importer) refuse(job *importJob, err error) {
 	r := refusedLine{Line: job.line, Error: latchkey.CodeOf(err), Detail: "internal error", Errors: []latchkey.FieldError{}}
 	if e, ok := errors.AsType[*latchkey.Error](err); ok {
-		if r.Detail = e.Message; len(e.Fields) > 0 {
+		if r.Detail = strings.Replace(e.Message, "the body", "the line", 1); len(e.Fields) > 0 {
 			r.Errors = e.Fields
 		}
 	}

@@ -140,6 +140,9 @@ func parseUser(text string, noPasswords bool) (u password.User, entry importedUs
 	if kind := otherHash(u.Hash); kind != "" {
 		if !noPasswords {
 			entry.Detail = "the hash is of " + kind + ", which cannot be compared here"
+			if u.Hash == "" {
+				entry.Detail = "there is no hash"
+			}
 			return u, entry
 		}
 		u.Hash, u.Changed = "", time.Time{}
