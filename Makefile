@@ -6,7 +6,7 @@ FUZZ    ?= 10000000x
 ROUNDS  ?= 50
 STATICCHECK = $(GO) tool -modfile=tools/go.mod staticcheck
 
-.PHONY: test help setup format vet lint race alloc bench-build bench fuzz chaos build clean
+.PHONY: test help setup format vet lint race alloc bench-build bench fuzz chaos edge-caddy edge-traefik build clean
 
 test: setup format vet lint race alloc bench-build ## format, vet, staticcheck, tests under the race detector, allocation tests without it, benchmarks compiled
 
@@ -45,6 +45,13 @@ fuzz: ## each fuzz target for FUZZ executions
 
 chaos: ## the long runs: kill -9 under load, fleets under faults whose histories must be explained, ROUNDS rounds, and the stores' suite at full size
 	LATCHKEY_CHAOS_ROUNDS=$(ROUNDS) $(GO) test -race -count=1 -timeout 60m -run 'Chaos|KillNine|TestFleet|TestConformance' ./...
+
+# Proxies that Debian lacks, or has of years ago. Versions: scripts/proxy.
+edge-caddy: ## build a current Caddy and run the proxies' tests over it
+	bin=$$(scripts/proxy caddy) && LATCHKEY_TEST_CADDY=$$bin $(GO) test -count=1 -v -run '^TestCaddyCurrent' ./server/edge
+
+edge-traefik: ## build the real Traefik and run the proxies' tests over it
+	bin=$$(scripts/proxy traefik) && LATCHKEY_TEST_TRAEFIK=$$bin $(GO) test -count=1 -v -run '^TestTraefik' ./server/edge
 
 build: ## the binary, in bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/latchkey ./cmd/latchkey

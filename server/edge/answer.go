@@ -42,6 +42,9 @@ func (e *Edge) grant(h http.Header, r *http.Request, d dialect, q *Question, dec
 		return http.StatusNoContent
 	}
 	h["X-Envoy-Auth-Headers-To-Remove"] = e.fixed.aliases
+	if more := aliasesIn(r.Header); more != "" {
+		h["X-Envoy-Auth-Headers-To-Remove"] = []string{e.fixed.aliases[0] + "," + more}
+	}
 	h["Content-Length"] = e.fixed.zero
 	return http.StatusOK
 }

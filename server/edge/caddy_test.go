@@ -6,20 +6,20 @@ import (
 	"testing"
 )
 
-// startCaddy runs Debian's Caddy with the configuration of its page.
-func startCaddy(t *testing.T) *front {
-	bin := program(t, "caddy")
+// startCaddy runs a Caddy with the configuration of its page. pairs are further
+// changes to that.
+func startCaddy(t *testing.T, bin string, pairs ...string) *front {
 	f := newFront(t)
 	dir := t.TempDir()
 	cert, key := f.certificate(dir)
 	port := freePort(t)
 	f.addr = "127.0.0.1:" + port
 	tls := " {\n\tbind 127.0.0.1\n\ttls " + cert + " " + key
-	site := replaced(t, fence(t, "caddy.md", "caddyfile", 0),
+	site := replaced(t, fence(t, "caddy.md", "caddyfile", 0), append(pairs,
 		"127.0.0.1:8420", f.b.web.Listener.Addr().String(),
 		"127.0.0.1:3000", f.echo.Listener.Addr().String(),
 		"\napp.example.com {", "\napp.example.com"+tls,
-		"\nauth.example.com {", "\nauth.example.com"+tls)
+		"\nauth.example.com {", "\nauth.example.com"+tls)...)
 	global := "{\n\tadmin off\n\tauto_https off\n\thttps_port " + port + "\n\tstorage file_system " + dir + "\n}\n"
 	path := filepath.Join(dir, "Caddyfile")
 	must(t, os.WriteFile(path, []byte(global+site), 0o600))
@@ -27,8 +27,18 @@ func startCaddy(t *testing.T) *front {
 	return f
 }
 
-func TestCaddy(t *testing.T) {
-	f := startCaddy(t)
+// Debian's Caddy is one of 2022.
+func TestCaddy(t *testing.T) { everyCaddy(t, program(t, "caddy")) }
+
+func TestCaddyCurrent(t *testing.T) { everyCaddy(t, built(t, "caddy")) }
+
+func everyCaddy(t *testing.T, bin string) {
+	f := startCaddy(t, bin)
 	everyProxy(t, f)
 	t.Run("renewed-cookie", func(t *testing.T) { f.in(t).renewedCookie(false) })
+	t.Run("streams", func(t *testing.T) {
+		f := startCaddy(t, bin, "X-Auth-Assertion Cookie", "X-Auth-Assertion")
+		f.liven()
+		everyStream(t, f)
+	})
 }

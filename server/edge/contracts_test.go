@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -69,9 +70,6 @@ type traefikPage struct {
 				AuthResponseHeaders      []string `yaml:"authResponseHeaders"`
 				AddAuthCookiesToResponse []string `yaml:"addAuthCookiesToResponse"`
 			} `yaml:"forwardAuth"`
-			Headers struct {
-				CustomRequestHeaders map[string]string `yaml:"customRequestHeaders"`
-			}
 		}
 	}
 }
@@ -81,17 +79,27 @@ var hop = []string{"Connection", "Keep-Alive", "Te", "Trailers", "Transfer-Encod
 
 func TestTraefikContract(t *testing.T) {
 	f := newFront(t)
+	var entry struct {
+		Points map[string]struct {
+			HTTP struct {
+				Aliases string `yaml:"aliasHeadersStrategy"`
+			}
+		} `yaml:"entryPoints"`
+	}
 	var doc traefikPage
-	page(t, "traefik.md", 0, &doc)
-	auth, aliases := doc.HTTP.Middlewares["latchkey-auth"].ForwardAuth, doc.HTTP.Middlewares["latchkey-aliases"].Headers.CustomRequestHeaders
+	page(t, "traefik.md", 0, &entry)
+	page(t, "traefik.md", 1, &doc)
+	auth := doc.HTTP.Middlewares["latchkey"].ForwardAuth
 	address := strings.Replace(auth.Address, "http://127.0.0.1:8420", f.b.web.URL, 1)
-	if len(auth.AuthResponseHeaders) != 8 || len(aliases) != 21 || auth.TrustForwardHeader == nil || *auth.TrustForwardHeader || address == auth.Address || !slices.Equal(auth.AddAuthCookiesToResponse, []string{"__Secure-session"}) {
+	if len(auth.AuthResponseHeaders) != 8 || entry.Points["websecure"].HTTP.Aliases != "delete" || auth.TrustForwardHeader == nil || *auth.TrustForwardHeader || address == auth.Address || !slices.Equal(auth.AddAuthCookiesToResponse, []string{"__Secure-session"}) {
 		t.Fatalf("%+v", doc)
 	}
 	web := client(t)
 	f.contract(func(w http.ResponseWriter, r *http.Request) bool {
-		for name := range aliases {
-			r.Header.Del(name)
+		for name := range r.Header {
+			if likeCGI(name) != strings.ToLower(name) {
+				delete(r.Header, name)
+			}
 		}
 		ask, err := http.NewRequest("GET", address, nil)
 		must(t, err)
@@ -131,7 +139,7 @@ func TestTraefikContract(t *testing.T) {
 			}
 		}
 		if strings.Contains(strings.ToLower(strings.Join(r.Header["Connection"], ",")), "x-auth") {
-			r.Header.Del("Connection") // Traefik drops what stands there, as its page says
+			r.Header.Del("Connection") // which Traefik obeys before it asks
 		}
 		return true
 	})
@@ -139,12 +147,30 @@ func TestTraefikContract(t *testing.T) {
 }
 
 type patterns struct {
-	Patterns []struct{ Exact string }
+	Patterns []struct {
+		Exact string
+		Safe  struct{ Regex string } `yaml:"safe_regex"`
+	}
 }
 
 func (p patterns) names() (list []string) {
 	for _, one := range p.Patterns {
-		list = append(list, http.CanonicalHeaderKey(one.Exact))
+		if one.Exact != "" {
+			list = append(list, http.CanonicalHeaderKey(one.Exact))
+		}
+	}
+	return list
+}
+
+// matching are the names in h that a pattern is for. Envoy's names are in lower case.
+func (p patterns) matching(t *testing.T, h http.Header) (list []string) {
+	t.Helper()
+	for name := range h {
+		for _, one := range p.Patterns {
+			if whole := regexp.MustCompile("^(?:" + one.Safe.Regex + ")$"); one.Safe.Regex != "" && whole.MatchString(strings.ToLower(name)) {
+				list = append(list, name)
+			}
+		}
 	}
 	return list
 }
@@ -181,7 +207,7 @@ func TestEnvoyContract(t *testing.T) {
 	f.contract(func(w http.ResponseWriter, r *http.Request) bool {
 		r.Header.Set("X-Forwarded-Proto", "https") // by use_remote_address
 		ask := &http.Request{Method: r.Method, Host: r.Host, Header: make(http.Header), URL: &url.URL{Scheme: "http", Host: f.b.web.Listener.Addr().String(), Opaque: cfg.HTTP.Prefix + r.RequestURI}}
-		for _, name := range append(request, "Authorization") {
+		for _, name := range append(cfg.HTTP.Request.Allowed.matching(t, r.Header), append(request, "Authorization")...) {
 			if values := r.Header[name]; len(values) > 0 {
 				ask.Header[name] = values
 			}
@@ -201,8 +227,11 @@ func TestEnvoyContract(t *testing.T) {
 			w.WriteHeader(res.StatusCode)
 			return false
 		}
-		for name := range strings.SplitSeq(res.Header.Get("X-Envoy-Auth-Headers-To-Remove"), ",") {
-			r.Header.Del(name)
+		remove := strings.Split(res.Header.Get("X-Envoy-Auth-Headers-To-Remove"), ",")
+		for name := range r.Header {
+			if slices.Contains(remove, strings.ToLower(name)) {
+				delete(r.Header, name)
+			}
 		}
 		for _, name := range upstream {
 			if values := res.Header[name]; len(values) > 0 {

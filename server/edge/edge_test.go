@@ -521,3 +521,23 @@ func TestStats(t *testing.T) {
 		t.Errorf("%s", got)
 	}
 }
+
+// Envoy is told to drop what a service may take for an identity header, in whatever
+// spelling it comes.
+func TestEnvoyAliases(t *testing.T) {
+	b := newEdge(t, nil)
+	i := b.signIn(latchkey.SignIn{Provider: "corp", Subject: "alice"})
+	listed := strings.Join(edge.Aliases(), ",")
+	for line, want := range map[string]string{
+		"X.Auth.Subject: root": ",x.auth.subject", "X-Auth.Roles: root": ",x-auth.roles", "x~auth`email: root": ",x~auth`email", "X_Auth_Name: root": ",x_auth_name", "X!AUTH!SESSION: root": ",x!auth!session",
+		"X-Auth-Subject: root": "", "X-Auth-Other: root": "", "X.Auth.Other: root": "", "XxAuthxSubject: root": "", "X0Auth0Subject: root": "", "X.Auth.": "", "X.Auth.Subject2: root": "", "Y.Auth.Subject: root": "",
+	} {
+		if !strings.Contains(line, ":") {
+			line += ": root"
+		}
+		res := b.ask("GET /auth/envoy/page HTTP/1.1", "Host: app.example.com", "X-Forwarded-Proto: https", line, sessionCookie+i.Token)
+		if got := res.Header.Get("X-Envoy-Auth-Headers-To-Remove"); res.StatusCode != 200 || got != listed+want {
+			t.Errorf("%s: %d %q", line, res.StatusCode, got)
+		}
+	}
+}

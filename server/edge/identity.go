@@ -35,6 +35,54 @@ func Aliases() (list []string) {
 	return list
 }
 
+// aliasesIn joins, with commas, the names in h that are taken for an identity header's
+// by those who see one sign in anything but letters and digits (PHP's ".", the CGI of
+// some servers in all of "!#$%&'*+.^_`|~"): there are too many to list them all.
+func aliasesIn(h http.Header) string {
+	var b strings.Builder
+	for name := range h {
+		if isAlias(name) {
+			if b.Len() > 0 {
+				b.WriteByte(',')
+			}
+			b.WriteString(strings.ToLower(name))
+		}
+	}
+	return b.String()
+}
+
+// isAlias reports whether a header's name differs from an identity header's in what
+// stands between the words only.
+func isAlias(name string) bool {
+	const prefix = "x-auth-"
+	if len(name) <= len(prefix) {
+		return false
+	}
+	dashes := true
+	for i := range len(prefix) {
+		c := name[i] | 0x20 // a letter in lower case
+		switch {
+		case prefix[i] != '-':
+			if c != prefix[i] {
+				return false
+			}
+		case c >= 'a' && c <= 'z' || name[i] >= '0' && name[i] <= '9':
+			return false
+		case name[i] != '-':
+			dashes = false
+		}
+	}
+	if dashes {
+		return false
+	}
+	for _, own := range [...]string{HeaderSubject, HeaderProvider, HeaderEmail, HeaderName, HeaderRoles, HeaderSession, HeaderAssertion} {
+		if strings.EqualFold(own[len(prefix):], name[len(prefix):]) {
+			return true
+		}
+	}
+	return false
+}
+
 // setIdentity sets every identity header, empty where nothing is known, and Cookie.
 func setIdentity(h http.Header, s latchkey.Session, assertion, cookies string) {
 	v := new([8]string) // one allocation for all of them

@@ -7,20 +7,21 @@ import (
 	"testing"
 )
 
-// startNginx runs Debian's nginx with the configuration of its page.
-func startNginx(t *testing.T) *front {
+// startNginx runs Debian's nginx with the configuration of its page. pairs are further
+// changes to that.
+func startNginx(t *testing.T, pairs ...string) *front {
 	bin := program(t, "nginx")
 	f := newFront(t)
 	dir := t.TempDir()
 	cert, key := f.certificate(dir)
 	port := freePort(t)
 	f.addr = "127.0.0.1:" + port
-	site := replaced(t, fence(t, "nginx.md", "nginx", 0),
+	site := replaced(t, fence(t, "nginx.md", "nginx", 0), append(pairs,
 		"server 127.0.0.1:8420;", "server "+f.b.web.Listener.Addr().String()+";",
 		"http://127.0.0.1:3000;", f.echo.URL+";",
 		"listen 443 ssl;", "listen "+f.addr+" ssl;",
 		"/etc/ssl/app.example.com.pem", cert, "/etc/ssl/app.example.com.key", key,
-		"/etc/ssl/auth.example.com.pem", cert, "/etc/ssl/auth.example.com.key", key)
+		"/etc/ssl/auth.example.com.pem", cert, "/etc/ssl/auth.example.com.key", key)...)
 	config := "daemon off;\nmaster_process off;\npid " + dir + "/pid;\nerror_log stderr warn;\nevents { worker_connections 512; }\nhttp {\naccess_log off;\n"
 	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
 		config += kind + "_temp_path " + filepath.Join(dir, kind) + ";\n"
@@ -35,6 +36,11 @@ func TestNginx(t *testing.T) {
 	f := startNginx(t)
 	everyProxy(t, f)
 	t.Run("renewed-cookie", func(t *testing.T) { f.in(t).renewedCookie(true) })
+	t.Run("streams", func(t *testing.T) {
+		f := startNginx(t, "        proxy_set_header Cookie            $auth_cookies;\n", "")
+		f.liven()
+		everyStream(t, f)
+	})
 	if strings.Contains(f.log(), "[emerg]") {
 		t.Error(f.log())
 	}

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"time"
 
@@ -62,6 +63,9 @@ func (f *front) journey() {
 // spoofedIdentity: what clients claim to be never reaches the service, in no spelling.
 func (f *front) spoofedIdentity() {
 	var spoofed []string
+	for _, sign := range []string{".", "!", "#", "$", "%", "&", "'", "*", "+", "^", "`", "|", "~"} {
+		spoofed = append(spoofed, "X"+sign+"Auth"+sign+"Subject: root", "X-Auth"+sign+"Roles: root")
+	}
 	for _, name := range []string{"Subject", "Provider", "Email", "Name", "Roles", "Session", "Assertion"} {
 		lower := strings.ToLower(name)
 		for _, spelling := range []string{"X-Auth-" + name, "x-auth-" + lower, "X-AUTH-" + strings.ToUpper(name), "X_Auth_" + name, "X-Auth_" + name, "X_Auth-" + name, "x_auth_" + lower} {
@@ -140,6 +144,7 @@ func (f *front) smuggling() {
 	i := f.alice()
 	inner := "GET /admin/x HTTP/1.1\r\nHost: app.example.com\r\n\r\n"
 	head := "POST /public/x HTTP/1.1\r\nHost: app.example.com\r\n"
+	upgrade := "GET /public/x HTTP/1.1\r\nHost: app.example.com\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n"
 	for name, raw := range map[string]string{
 		"cl-te":               head + fmt.Sprintf("Content-Length: %d\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n%s", len(inner)+5, inner),
 		"te-cl":               head + "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n" + fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(inner), inner),
@@ -161,7 +166,10 @@ func (f *front) smuggling() {
 		"http09":              "GET /admin/x\r\n\r\n",
 		"connect":             "CONNECT /admin/x HTTP/1.1\r\nHost: app.example.com\r\n\r\n",
 		"asterisk":            "OPTIONS * HTTP/1.1\r\nHost: app.example.com\r\n\r\n",
-		"upgrade-h2c":         "GET /public/x HTTP/1.1\r\nHost: app.example.com\r\nUpgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+		"upgrade-h2c":         upgrade + "Upgrade: h2c\r\n\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+		"upgrade-odd":         upgrade + "Upgrade: H2C\r\nUpgrade: websocket\r\n\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+		"upgrade-two":         upgrade + "Upgrade: websocket\r\nUpgrade: h2c\r\n\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+		"upgrade-list":        upgrade + "Upgrade: websocket, h2c\r\n\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
 	} {
 		f.echo.take()
 		answers := f.send(strings.Replace(raw, "\r\n", "\r\nConnection: close\r\n"+sessionCookie+i.Token+"\r\n", 1))
@@ -170,6 +178,9 @@ func (f *front) smuggling() {
 			if !strings.HasPrefix(s.URI, "/public/x") && s.URI != "/page" || s.Host == "other.example.com" || identityOf(&s) != f.describe(i) {
 				f.t.Errorf("%s: the service is asked for %s %s of %q by %q", name, s.Method, s.URI, s.Host, identityOf(&s))
 			}
+		}
+		if len(answers) > 0 && answers[0].StatusCode == http.StatusSwitchingProtocols {
+			f.t.Errorf("%s: the protocol is switched", name)
 		}
 		if len(answers) > 1 && answers[1].StatusCode < 300 {
 			f.t.Errorf("%s: %d answers", name, len(answers))

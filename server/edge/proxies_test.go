@@ -34,6 +34,7 @@ import (
 // echo is the service behind a proxy: it remembers what reached it, and answers with it.
 type echo struct {
 	*httptest.Server
+	live http.Handler // answers below /live/, when it is set before the first request
 	mu   sync.Mutex
 	seen []seen
 }
@@ -47,6 +48,14 @@ type seen struct {
 func newEcho(t *testing.T) *echo {
 	e := &echo{}
 	e.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if e.live != nil && strings.HasPrefix(r.URL.Path, "/live/") {
+			e.live.ServeHTTP(w, r)
+			return
+		}
+		if protocol := r.Header.Get("Upgrade"); protocol != "" && !strings.EqualFold(protocol, "websocket") {
+			e.switchTo(protocol, w)
+			return
+		}
 		body, _ := io.ReadAll(r.Body)
 		s := seen{r.Method, r.RequestURI, r.Host, r.Header, string(body)}
 		e.mu.Lock()
@@ -62,6 +71,22 @@ func newEcho(t *testing.T) *echo {
 	}))
 	t.Cleanup(e.Close)
 	return e
+}
+
+// switchTo does as a service that speaks h2c: what comes over the connection from now
+// on are requests that no proxy looks at.
+func (e *echo) switchTo(protocol string, w http.ResponseWriter) {
+	conn, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+protocol+"\r\n\r\n")
+	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	line, _ := rw.ReadString('\n')
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.seen = append(e.seen, seen{Method: "SMUGGLED", URI: line})
 }
 
 // take returns what reached the service since it was last asked.
@@ -119,6 +144,21 @@ func program(t *testing.T, name string) string {
 	}
 	t.Skipf("%s is missing; scripts/setup installs it", name)
 	return ""
+}
+
+// built finds the binary of a proxy that Debian does not have, or not of today: a
+// target of the Makefile builds it and names it. Building takes minutes, so that
+// without the target there is none.
+func built(t *testing.T, name string) string {
+	t.Helper()
+	path := os.Getenv("LATCHKEY_TEST_" + strings.ToUpper(name))
+	if path == "" {
+		t.Skipf("make edge-%s builds a current %s and runs this", name, name)
+	}
+	if err := exec.Command(path, "version").Run(); err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	return path
 }
 
 // fence returns the n-th block of a language on a page.
@@ -286,7 +326,7 @@ func (f *front) reached() *seen {
 func identityOf(s *seen) string {
 	names := map[string]bool{}
 	for name := range s.Header {
-		if alias := strings.ReplaceAll(strings.ToLower(name), "_", "-"); strings.HasPrefix(alias, "x-auth-") {
+		if strings.HasPrefix(likeCGI(name), "x-auth-") {
 			names[name] = true
 		}
 	}
@@ -305,6 +345,17 @@ func identityOf(s *seen) string {
 		out += "STRAY " + name + " "
 	}
 	return strings.TrimSpace(out)
+}
+
+// likeCGI is a header's name as those see it who take anything but letters and digits
+// for the same sign.
+func likeCGI(name string) string {
+	return strings.Map(func(c rune) rune {
+		if c >= 'a' && c <= 'z' || c >= '0' && c <= '9' {
+			return c
+		}
+		return '-'
+	}, strings.ToLower(name))
 }
 
 func (f *front) alice() latchkey.Issued {
