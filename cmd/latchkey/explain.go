@@ -267,7 +267,7 @@ func reasonText(x edge.Explanation) string {
 		edge.ReasonRule:      "the rule denies everybody",
 		edge.ReasonHost:      "the host is not spelled as browsers spell it",
 		edge.ReasonUnlisted:  "the host is not in --protected-hosts",
-		edge.ReasonMethod:    "the method is not in capitals",
+		edge.ReasonMethod:    "the method is not in capitals, or is CONNECT where another rule is for GET",
 		edge.ReasonPath:      "services can read the path in several ways, and rules for the host look at paths",
 	}
 	text := texts[x.Reason]

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -83,7 +84,7 @@ const (
 	ReasonRule        Reason = "rule"        // the rule denies everybody
 	ReasonHost        Reason = "host"        // the host is not spelled as browsers do
 	ReasonUnlisted    Reason = "unlisted"    // the host is not among the protected ones
-	ReasonMethod      Reason = "method"      // the method is not spelled in capitals
+	ReasonMethod      Reason = "method"      // the method is not spelled in capitals, or services may see another
 	ReasonPath        Reason = "path"        // the path can be read in several ways
 	ReasonUnavailable Reason = "unavailable" // the store gave no answer
 	ReasonQuestion    Reason = "question"    // the question lacks something, or says something twice
@@ -224,7 +225,14 @@ func (p *Policy) match(q *Question) (rule int, why Reason, ok bool) {
 		}
 	}
 	rule = p.first(q, name, path)
-	if bare, changed := withoutParameters(path); changed && (!clean(bare) || p.first(q, name, bare) != rule) {
+	opened := *q
+	if q.Method == http.MethodConnect {
+		// A WebSocket over HTTP/2 or 3 begins so (RFC 8441 §4), and Caddy makes a GET of it.
+		if opened.Method = http.MethodGet; p.first(&opened, name, path) != rule {
+			return NoRule, ReasonMethod, false
+		}
+	}
+	if bare, changed := withoutParameters(path); changed && (!clean(bare) || p.first(q, name, bare) != rule || p.first(&opened, name, bare) != rule) {
 		return NoRule, ReasonPath, false // services that see parameters there would be under another rule
 	}
 	return rule, "", true

@@ -209,6 +209,22 @@ func TestHosts(t *testing.T) {
 	}
 }
 
+// CONNECT is how a WebSocket over HTTP/2 begins; services see a GET.
+func TestConnect(t *testing.T) {
+	p := policy(t, []Rule{
+		{Hosts: []string{"app.example.com"}, Paths: []string{"/admin/*"}, Methods: []string{"GET"}, Roles: []string{"admin"}},
+		{Hosts: []string{"app.example.com"}, Paths: []string{"/open/*"}, Methods: []string{"CONNECT"}, Require: RequirePublic},
+		{Hosts: []string{"app.example.com"}, Paths: []string{"/chat"}, Methods: []string{"GET", "CONNECT"}, Roles: []string{"staff"}},
+	})
+	for path, want := range map[string]Reason{"/admin/x": ReasonMethod, "/open/x": ReasonMethod, "/chat": "", "/else": "", "/admin;x": ReasonPath} {
+		q := get("https://app.example.com" + path)
+		q.Method = "CONNECT"
+		if _, why, ok := p.match(q); why != want || ok != (want == "") {
+			t.Errorf("%s: %q %v, want %q", path, why, ok, want)
+		}
+	}
+}
+
 func TestJudge(t *testing.T) {
 	s, m, clock := session(t, latchkey.SignIn{Provider: "corp", Roles: []string{"staff", "editor"}, Assurance: "aal2"})
 	clock.Advance(10 * time.Minute)
