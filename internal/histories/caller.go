@@ -87,16 +87,31 @@ func told(err error) outcome {
 
 // note writes an event down. An outcome that is not known ends the session's use,
 // so that a history has few of them.
-func (c *caller) note(h *session, in input, out output, call int64) {
+func (c *caller) note(s *session, in input, out output, call int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.counts[out.outcome]++
 	in.fragile = c.fragile
-	h.events++
+	s.events++
 	if out.outcome == unknown && in.action != lookup {
-		h.over = true
+		s.over = true
 	}
-	c.events = append(c.events, event{h.number, porcupine.Operation{ClientId: c.id, Input: in, Output: out, Call: call, Return: c.at()}})
+	at := c.at()
+	switch in.action {
+	case issue:
+		s.made = at
+	case revoke:
+		s.ended(out.outcome, call, at)
+	}
+	c.events = append(c.events, event{s.number, porcupine.Operation{ClientId: c.id, Input: in, Output: out, Call: call, Return: at}})
+}
+
+// ended notes a revocation that was told to be done and began when the session was
+// made: what overlapped with that may have come before it, and have ended nothing.
+func (s *session) ended(o outcome, call, back int64) {
+	if o == done && s.made != 0 && call > s.made && s.endedBy == 0 {
+		s.endedBy = back
+	}
 }
 
 func (c *caller) issue(slot int) {
@@ -265,9 +280,13 @@ func (c *caller) revokeMany(of latchkey.Identity, r latchkey.Revocation) {
 	c.counts[w.outcome]++
 	c.wide = append(c.wide, w)
 	for _, s := range c.sessions {
+		if s.endedBy != 0 && s.endedBy < call {
+			continue // it had been ended before: nothing more can come of it
+		}
 		if of == (latchkey.Identity{}) || s.identity == of {
 			s.events++
 			c.events = append(c.events, event{s.number, porcupine.Operation{ClientId: c.id, Input: input{action: revoke, fragile: c.fragile}, Output: output{w.outcome, 0}, Call: w.call, Return: w.back}})
+			s.ended(w.outcome, w.call, w.back)
 		}
 	}
 }

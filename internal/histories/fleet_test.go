@@ -87,67 +87,52 @@ func TestFleet(t *testing.T) {
 	}
 }
 
-// A database is shut down in its own ways, fast and immediately, and comes back.
-func TestFleetRestart(t *testing.T) {
+// restarts: a database is shut down in its own ways, fast and immediately, and comes
+// back.
+func restarts() (all []history) {
 	for name, e := range engines {
-		if name != "postgres" && !everything() {
-			continue
-		}
 		for kind, cfg := range kinds {
-			if kind != "cached" && !everything() {
-				continue
-			}
-			t.Run(name+"/"+kind, func(t *testing.T) {
-				t.Parallel()
-				for range few(t) {
-					server, _ := fleet(t, e, &cfg)
-					cfg.Faults = []histories.Fault{
-						{Name: "shut down", Break: func() { server.Terminate(t) }, Heal: func() { server.Restart(t) }},
-						{Name: "shut down at once", Break: func() { server.Abort(t) }, Heal: func() { server.Restart(t) }},
-					}
-					histories.Run(t, cfg)
+			all = append(all, history{"restart/" + name + "/" + kind, func(t *testing.T) {
+				server, _ := fleet(t, e, &cfg)
+				cfg.Faults = []histories.Fault{
+					{Name: "shut down", Break: func() { server.Terminate(t) }, Heal: func() { server.Restart(t) }},
+					{Name: "shut down at once", Break: func() { server.Abort(t) }, Heal: func() { server.Restart(t) }},
 				}
-			})
+				histories.Run(t, cfg)
+			}})
 		}
 	}
+	return all
 }
 
-// Packets come late, by up to three times the staleness and in the order in which they
-// were sent: all the time, and with connections cut in between.
-func TestFleetDelayed(t *testing.T) {
+// delays: packets come late, by up to three times the staleness and in the order in
+// which they were sent: all the time, and with connections cut in between.
+func delays() (all []history) {
 	for name, e := range engines {
-		if name == "mysql" && !everything() {
-			continue
-		}
 		for kind, cfg := range kinds {
-			if kind != "cached" && !everything() {
-				continue
-			}
-			t.Run(name+"/"+kind, func(t *testing.T) {
-				t.Parallel()
-				for range few(t) {
-					_, proxies := fleet(t, e, &cfg)
-					cfg.Seed = histories.Seed(t)
-					delay := func(longest time.Duration) {
-						for i, p := range proxies[1:] { // the first node is quick, and so are its revocations
-							p.Delay(cfg.Seed+uint64(i), longest)
-						}
+			all = append(all, history{"delayed/" + name + "/" + kind, func(t *testing.T) {
+				_, proxies := fleet(t, e, &cfg)
+				cfg.Seed = histories.Seed(t)
+				delay := func(longest time.Duration) {
+					for i, p := range proxies[1:] { // the first node is quick, and so are its revocations
+						p.Delay(cfg.Seed+uint64(i), longest)
 					}
-					cfg.Callers = 12
-					nothing := func() {}
-					cfg.Faults = []histories.Fault{
-						{Name: "packets late", Break: func() { delay(750 * time.Millisecond) }, Heal: nothing},
-						{Name: "late and cut off", Break: proxies[1].Cut, Heal: proxies[1].Resume},
-						{Name: "late and cut off", Break: proxies[2].Cut, Heal: proxies[2].Resume},
-						{Name: "a little late", Break: func() { delay(100 * time.Millisecond) }, Heal: nothing},
-						{Name: "in time", Break: func() { delay(0) }, Heal: nothing},
-					}
-					cfg.Calm = func() { delay(0) }
-					histories.Run(t, cfg)
 				}
-			})
+				nothing := func() {}
+				cfg.Callers = 12
+				cfg.Faults = []histories.Fault{
+					{Name: "packets late", Break: func() { delay(750 * time.Millisecond) }, Heal: nothing},
+					{Name: "late and cut off", Break: proxies[1].Cut, Heal: proxies[1].Resume},
+					{Name: "late and cut off", Break: proxies[2].Cut, Heal: proxies[2].Resume},
+					{Name: "a little late", Break: func() { delay(100 * time.Millisecond) }, Heal: nothing},
+					{Name: "in time", Break: func() { delay(0) }, Heal: nothing},
+				}
+				cfg.Calm = func() { delay(0) }
+				histories.Run(t, cfg)
+			}})
 		}
 	}
+	return all
 }
 
 // aside lets a test run beside others in the long runs.

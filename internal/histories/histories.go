@@ -142,8 +142,10 @@ type session struct {
 	id       latchkey.ID
 	identity latchkey.Identity
 	events   int
-	over     bool // nobody acts on it any more
-	last     held // with its latest token
+	over     bool  // nobody acts on it any more
+	made     int64 // when whoever asked for it had been told
+	endedBy  int64 // when its first revocation that was told to be done had been
+	last     held  // with its latest token
 }
 
 // event is one line of a session's history.
@@ -325,6 +327,9 @@ func (r *run) judge(t *testing.T) {
 	}
 	for _, l := range r.losses {
 		for number := range histories {
+			if by := r.sessions[number].endedBy; by != 0 && by < l.from {
+				continue
+			}
 			histories[number] = append(histories[number], porcupine.Operation{ClientId: r.cfg.Callers, Input: input{action: failover}, Output: output{}, Call: l.from, Return: l.to})
 		}
 	}

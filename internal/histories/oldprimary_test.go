@@ -85,11 +85,11 @@ func (d *division) company(t *testing.T, replicas int) []*servers.Server {
 	return all
 }
 
-// A primary is separated from the sentinels and from replicas while one node stays with
-// it and the others have gone to its successor. The node that stayed may say nothing
-// once the lease is over: neither grant what was ended elsewhere nor make changes that
-// will be gone.
-func TestFleetOldPrimary(t *testing.T) {
+// oldPrimaries: a primary is separated from the sentinels and from replicas while one
+// node stays with it and the others have gone to its successor. The node that stayed may
+// say nothing once the lease is over: neither grant what was ended elsewhere nor make
+// changes that will be gone.
+func oldPrimaries() (all []history) {
 	for name, c := range map[string]struct {
 		replicas, wait int
 		with           int  // replicas that stay with the old primary
@@ -100,41 +100,36 @@ func TestFleetOldPrimary(t *testing.T) {
 		"from-within": {replicas: 2, wait: 2, hidden: true},
 	} {
 		for _, kind := range []string{"cached", "stateless"} {
-			if (name != "alone" || kind != "cached") && !everything() {
-				continue
-			}
-			t.Run(name+"/"+kind, func(t *testing.T) {
-				t.Parallel()
-				for range few(t) {
-					cfg := kinds[kind]
-					d := divided(t, c.replicas)
-					cfg.Open = func(t testing.TB, node int) latchkey.Store { return d.open(t, node, c.wait) }
-					cfg.FaultFor, cfg.Strikes = time.Second, 1
-					if everything() {
-						cfg.FaultFor, cfg.Strikes = 3*time.Second, 3
-					}
-					cfg.Faults = []histories.Fault{{Name: "an old primary", Loses: true, Break: func() {
-						old := d.company(t, c.with)
-						d.blind()
-						if c.hidden {
-							d.group.Hide(old...)
-						} else {
-							d.group.Isolate(old...)
-						}
-						if everything() {
-							d.group.AwaitFailover(t, old[0]) // until the sentinels miss it
-						} else {
-							d.group.Failover(t)
-						}
-					}, Heal: func() {
-						d.join()
-						if everything() {
-							d.group.AwaitOrder(t)
-						}
-					}}}
-					histories.Run(t, cfg)
+			all = append(all, history{"old-primary/" + name + "/" + kind, func(t *testing.T) {
+				cfg := kinds[kind]
+				d := divided(t, c.replicas)
+				cfg.Open = func(t testing.TB, node int) latchkey.Store { return d.open(t, node, c.wait) }
+				cfg.FaultFor, cfg.Strikes = 500*time.Millisecond, 1
+				if everything() {
+					cfg.FaultFor, cfg.Strikes = 3*time.Second, 3
 				}
-			})
+				cfg.Faults = []histories.Fault{{Name: "an old primary", Loses: true, Break: func() {
+					old := d.company(t, c.with)
+					d.blind()
+					if c.hidden {
+						d.group.Hide(old...)
+					} else {
+						d.group.Isolate(old...)
+					}
+					if everything() {
+						d.group.AwaitFailover(t, old[0]) // until the sentinels miss it
+					} else {
+						d.group.Failover(t)
+					}
+				}, Heal: func() {
+					d.join()
+					if everything() {
+						d.group.AwaitOrder(t)
+					}
+				}}}
+				histories.Run(t, cfg)
+			}})
 		}
 	}
+	return all
 }
