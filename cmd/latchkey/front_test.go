@@ -1,0 +1,217 @@
+//go:build unix
+
+package main
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"html"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
+)
+
+// service is one in another language, as far as the daemon is concerned: it knows
+// nothing of sessions, shows who it is told about, and verifies that by the key set.
+type service struct {
+	*httptest.Server
+	keys func() string // where the key set is
+}
+
+func newService(t *testing.T) *service {
+	s := &service{}
+	s.Server = httptest.NewServer(http.HandlerFunc(s.serve))
+	t.Cleanup(s.Close)
+	return s
+}
+
+func (s *service) serve(w http.ResponseWriter, r *http.Request) {
+	text := "page " + r.URL.RequestURI() + "\n"
+	for _, name := range []string{"Subject", "Provider", "Email", "Roles"} {
+		text += strings.ToLower(name) + " " + strings.Join(r.Header.Values("X-Auth-"+name), "|") + "\n"
+	}
+	for _, c := range r.Cookies() {
+		if strings.Contains(c.Name, "session") {
+			text += "SESSION COOKIE\n" // it is not the service's
+		}
+	}
+	text += "assertion " + s.verify(r.Header.Get("X-Auth-Assertion"), "https://"+r.Host) + "\n"
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	fmt.Fprintf(w, `<!DOCTYPE html><html lang="en"><title>Service</title><link rel="icon" href="data:,"><main><pre>%s</pre><a href="?again">again</a></main>`, html.EscapeString(text))
+}
+
+// verify does what docs/edge/assertion.md asks of a service.
+func (s *service) verify(token, audience string) string {
+	if token == "" {
+		return "none"
+	}
+	parsed, err := jwt.ParseSigned(token, []jose.SignatureAlgorithm{jose.ES256})
+	if err != nil {
+		return err.Error()
+	}
+	res, err := http.Get(s.keys())
+	if err != nil {
+		return err.Error()
+	}
+	defer res.Body.Close()
+	var keys jose.JSONWebKeySet
+	if err := json.NewDecoder(res.Body).Decode(&keys); err != nil {
+		return err.Error()
+	}
+	key := keys.Key(parsed.Headers[0].KeyID)
+	if len(key) != 1 {
+		return "unknown key"
+	}
+	var claims struct {
+		jwt.Claims
+		Provider string `json:"provider"`
+		Class    string `json:"acr"`
+		AuthTime int64  `json:"auth_time"`
+	}
+	if err := parsed.Claims(key[0], &claims); err != nil {
+		return err.Error()
+	}
+	if err := claims.Validate(jwt.Expected{Issuer: "https://auth.example.com", AnyAudience: jwt.Audience{audience}, Time: time.Now()}); err != nil {
+		return err.Error()
+	}
+	age := time.Since(time.Unix(claims.AuthTime, 0)).Truncate(time.Hour)
+	return fmt.Sprintf("of %s/%s, class %s, authenticated %v ago", claims.Provider, claims.Subject, claims.Class, age)
+}
+
+// nginxPage is the n-th configuration of docs/edge/nginx.md.
+func nginxPage(t *testing.T, n int) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "edge", "nginx.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := regexp.MustCompile("(?s)\n```nginx\n(.*?)\n```").FindAllSubmatch(text, -1)
+	if len(blocks) <= n {
+		t.Fatalf("the page has %d configurations", len(blocks))
+	}
+	return string(blocks[n][1]) + "\n"
+}
+
+// startFront runs nginx as its page says, before a service and a daemon, and returns
+// where it takes TLS. Each text of pairs must be on the page, and is replaced.
+func startFront(t *testing.T, daemon, service string, pairs ...string) string {
+	t.Helper()
+	bin, err := exec.LookPath("nginx")
+	if err != nil {
+		bin = "/usr/sbin/nginx"
+		if _, err := os.Stat(bin); err != nil {
+			if os.Getenv("CI") == "true" {
+				t.Fatal("nginx is missing; scripts/setup installs it")
+			}
+			t.Skip("nginx is missing; scripts/setup installs it")
+		}
+	}
+	dir, addr := t.TempDir(), freeAddress(t)
+	cert, key := certificateFor(t, dir, "*.example.com")
+	site := nginxPage(t, 0)
+	pairs = append([]string{"server 127.0.0.1:8420;", "server " + daemon + ";", "http://127.0.0.1:3000;", service + ";", "listen 443 ssl;", "listen " + addr + " ssl;",
+		"/etc/ssl/app.example.com.pem", cert, "/etc/ssl/app.example.com.key", key, "/etc/ssl/auth.example.com.pem", cert, "/etc/ssl/auth.example.com.key", key}, pairs...)
+	for i := 0; i < len(pairs); i += 2 {
+		if !strings.Contains(site, pairs[i]) {
+			t.Fatalf("the page has no %q any more", pairs[i])
+		}
+		site = strings.ReplaceAll(site, pairs[i], pairs[i+1])
+	}
+	config := "daemon off;\nmaster_process off;\npid " + dir + "/pid;\nerror_log stderr warn;\nevents { worker_connections 512; }\nhttp {\naccess_log off;\n"
+	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
+		config += kind + "_temp_path " + filepath.Join(dir, kind) + ";\n"
+	}
+	path := filepath.Join(dir, "nginx.conf")
+	if err := os.WriteFile(path, []byte(config+site+"}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	var said bytes.Buffer
+	cmd := exec.Command(bin, "-p", dir, "-c", path, "-e", "stderr")
+	cmd.Stdout, cmd.Stderr = &locked{&mu, &said}, &locked{&mu, &said}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	exited := make(chan struct{})
+	go func() {
+		_ = cmd.Wait()
+		close(exited)
+	}()
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		<-exited
+		if t.Failed() {
+			t.Logf("nginx said:\n%s", said.String())
+		}
+	})
+	for began := time.Now(); ; {
+		conn, err := net.Dial("tcp", addr)
+		if err == nil {
+			_ = conn.Close()
+			return addr
+		}
+		select {
+		case <-exited:
+			t.Fatalf("nginx ended: %s", said.String())
+		case <-time.After(10 * time.Millisecond):
+		}
+		if time.Since(began) > patience {
+			t.Fatal("nginx does not answer")
+		}
+	}
+}
+
+// freeAddress is an address of this machine that nothing listens at.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// certificateFor writes a certificate for names, signed by itself, and its key.
+func certificateFor(t *testing.T, dir string, names ...string) (cert, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour), DNSNames: names}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	encoded, err := x509.MarshalECPrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	for path, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: der}, key: {Type: "EC PRIVATE KEY", Bytes: encoded}} {
+		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return cert, key
+}
