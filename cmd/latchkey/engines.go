@@ -136,8 +136,27 @@ func openMySQL(ctx context.Context, s *settings, o opening) (latchkey.Store, err
 	return opened(mysql.Open(ctx, cfg))
 }
 
+// leastLease is the shortest lease of a primary that can be kept up.
+const leastLease = 100 * time.Millisecond
+
+// checkLease sees that a primary which was cut off is believed no longer than an
+// entry of the near cache.
+func checkLease(cfg *redis.Config, staleness time.Duration) []string {
+	switch {
+	case cfg.Mode == redis.Standalone || staleness == 0:
+	case staleness < leastLease:
+		return []string{fmt.Sprintf("--staleness: %v is less than the %v for which a primary's beat counts under Sentinel and in a cluster; give that or more, or 0 to ask the store each time", staleness, leastLease)}
+	case cfg.Lease > staleness:
+		return []string{fmt.Sprintf("--store: lease: %v is longer than the --staleness of %v, which would not hold; leave it out", cfg.Lease, staleness)}
+	}
+	return nil
+}
+
 func checkRedis(s *settings) []string {
-	_, err := redis.ParseURL(s.store)
+	cfg, err := redis.ParseURL(s.store)
+	if err == nil {
+		return checkLease(&cfg, s.staleness)
+	}
 	if e, ok := errors.AsType[*latchkey.Error](err); ok && len(e.Fields) > 0 {
 		var problems []string
 		for _, f := range e.Fields {
@@ -161,8 +180,8 @@ func openRedis(ctx context.Context, s *settings, o opening) (latchkey.Store, err
 	if cfg.Retention == 0 {
 		cfg.Retention = s.retention
 	}
-	if s.staleness > 0 {
-		cfg.Lease = min(max(s.staleness, 100*time.Millisecond), time.Minute)
+	if cfg.Lease == 0 && s.staleness > 0 {
+		cfg.Lease = min(max(s.staleness, leastLease), time.Minute) // a single server has none
 	}
 	if o.command {
 		cfg.Timeout = 2 * commandWait
