@@ -15,6 +15,7 @@ import (
 	"github.com/latchkey-go/latchkey/server/api"
 	"github.com/latchkey-go/latchkey/server/edge"
 	"github.com/latchkey-go/latchkey/server/edge/assertion"
+	"github.com/latchkey-go/latchkey/server/login"
 	"github.com/latchkey-go/latchkey/upstream"
 )
 
@@ -57,6 +58,9 @@ type Config struct {
 	// Assertions signs the Edge's assertions. Its public keys are at /jwks.json, which
 	// is 404 without it.
 	Assertions *assertion.Signer
+
+	// SignIn is the sign-in page among Pages, for /metrics.
+	SignIn *login.Login
 
 	// Pages are handlers beside the API: sign-in, self-service, console.
 	Pages []Page

@@ -13,6 +13,7 @@ import (
 	"github.com/latchkey-go/latchkey/nearcache"
 	"github.com/latchkey-go/latchkey/server/edge"
 	"github.com/latchkey-go/latchkey/server/edge/assertion"
+	"github.com/latchkey-go/latchkey/server/login"
 	"github.com/latchkey-go/latchkey/upstream"
 )
 
@@ -44,7 +45,7 @@ func newMetrics(cfg *Config) (*metrics, error) {
 	build.Set(1)
 	for _, c := range []prometheus.Collector{m.requests, m.duration, m.inFlight, m.panics, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		statsCollector{manager: cfg.Manager, cache: cfg.CacheStats, upstream: cfg.Upstream, edge: cfg.Edge, assertions: cfg.Assertions}} {
+		statsCollector{manager: cfg.Manager, cache: cfg.CacheStats, upstream: cfg.Upstream, edge: cfg.Edge, assertions: cfg.Assertions, signIn: cfg.SignIn}} {
 		if err := m.registry.Register(c); err != nil {
 			return nil, err
 		}
@@ -91,6 +92,7 @@ type statsCollector struct {
 	edge     *edge.Edge             // nil: no edge
 
 	assertions *assertion.Signer // nil: none are signed
+	signIn     *login.Login      // nil: no sign-in page
 }
 
 // Describe implements prometheus.Collector. The collector is unchecked: which
@@ -110,8 +112,40 @@ func (c statsCollector) Collect(ch chan<- prometheus.Metric) {
 	if c.assertions != nil {
 		out.assertions(c.assertions.Stats())
 	}
+	if c.signIn != nil {
+		out.signIn(c.signIn.Stats())
+	}
 	if c.upstream != nil {
 		out.upstream(c.upstream.Stats())
+	}
+}
+
+// signIn tells of sign-ins, of back-channel logouts, and of what identity providers
+// were asked.
+func (out sample) signIn(n login.Stats) {
+	for _, c := range n.SignIns {
+		switch c.Outcome {
+		case login.Begun:
+			out.count("sign_ins_begun", "Sign-ins begun, by provider.", c.N, "provider", c.Provider)
+		case login.Completed:
+			out.count("sign_ins_completed", "Sign-ins that made a session, by provider.", c.N, "provider", c.Provider)
+		default:
+			out.count("sign_ins_refused", "Sign-ins that were refused, by provider and reason.", c.N, "provider", c.Provider, "reason", c.Reason)
+		}
+	}
+	for _, c := range n.Logouts {
+		out.count("backchannel_logouts", "Back-channel logouts, by provider, outcome and the reason of a refusal.", c.N, "provider", c.Provider, "outcome", string(c.Outcome), "reason", c.Reason)
+	}
+	for limit, count := range n.Limited {
+		out.count("sign_ins_limited", "Requests that met a limit of their address.", count, "limit", limit)
+	}
+	for id, p := range n.Providers {
+		for _, c := range p.Requests {
+			out.count("provider_requests", "What identity providers were asked, by step and outcome.", c.N, "provider", id, "step", c.Step, "outcome", c.Outcome)
+		}
+		for _, c := range p.Refreshes {
+			out.count("provider_refreshes", "Access tokens that were due, by outcome.", c.N, "provider", id, "outcome", c.Outcome)
+		}
 	}
 }
 

@@ -26,7 +26,7 @@ func (d *daemon) server() (*server.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg.LogoutTarget = signIn.LogoutTarget
+	cfg.SignIn, cfg.LogoutTarget = signIn, signIn.LogoutTarget
 	if cfg.Pages, err = d.pages(signIn); err != nil {
 		return nil, err
 	}

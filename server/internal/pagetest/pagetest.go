@@ -140,7 +140,7 @@ func assemble(t testing.TB, o Options, cfg *latchkey.Config, m *latchkey.Manager
 		addLogout(mux, site, m)
 		return http.StripPrefix(o.Prefix, protection.Handler(mux))
 	}
-	whole := server.Config{Manager: m, Store: cfg.Store, Keys: keys, Prefix: o.Prefix, PageError: site.WriteError, LogoutTarget: in.LogoutTarget}
+	whole := server.Config{Manager: m, Store: cfg.Store, Keys: keys, Prefix: o.Prefix, PageError: site.WriteError, LogoutTarget: in.LogoutTarget, SignIn: in}
 	for _, path := range slices.Concat(site.Paths(), in.Paths(), pages.Paths()) {
 		whole.Pages = append(whole.Pages, server.Page{Path: path, Handler: mux})
 	}
