@@ -28,14 +28,20 @@ func startCaddy(t *testing.T, bin string, pairs ...string) *front {
 }
 
 // Debian's Caddy is one of 2022.
-func TestCaddy(t *testing.T) { everyCaddy(t, program(t, "caddy")) }
+func TestCaddy(t *testing.T) {
+	everyCaddy(t, program(t, "caddy"), "{http.reverse_proxy.header.X-Auth-Email}")
+}
 
-func TestCaddyCurrent(t *testing.T) { everyCaddy(t, built(t, "caddy")) }
+func TestCaddyCurrent(t *testing.T) { everyCaddy(t, built(t, "caddy"), "") }
 
-func everyCaddy(t *testing.T, bin string) {
+// everyCaddy tests one. absent is what the service gets for a header that the answer
+// lacks: the name of a placeholder in 2.6.2; the client's own, in the versions after it
+// up to 2.11.1 (GHSA-7r4p-vjf4-gxv4).
+func everyCaddy(t *testing.T, bin, absent string) {
 	f := startCaddy(t, bin)
 	everyProxy(t, f)
 	t.Run("renewed-cookie", func(t *testing.T) { f.in(t).renewedCookie(false) })
+	t.Run("absent", func(t *testing.T) { f.in(t).absentHeaders(absent) })
 	t.Run("streams", func(t *testing.T) {
 		f := startCaddy(t, bin, "X-Auth-Assertion Cookie", "X-Auth-Assertion")
 		f.liven()

@@ -51,6 +51,8 @@ type bench struct {
 	store *faulty
 	edge  *edge.Edge
 	web   *httptest.Server
+	// absent makes answers lack the identity headers that are empty.
+	absent atomic.Bool
 }
 
 type config struct {
@@ -84,7 +86,9 @@ func newEdge(tb testing.TB, adjust func(*config)) *bench {
 	cfg.edge.Manager = b.m
 	b.edge, err = edge.New(cfg.edge)
 	must(tb, err)
-	b.web = httptest.NewServer(b.edge)
+	b.web = httptest.NewUnstartedServer(absent{b.edge, &b.absent})
+	b.web.Config.MaxHeaderBytes = 64 << 10 // the daemon's
+	b.web.Start()
 	tb.Cleanup(func() {
 		b.web.Close()
 		must(tb, b.m.Close(context.Background()))

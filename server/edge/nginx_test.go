@@ -19,7 +19,7 @@ func startNginx(t *testing.T, pairs ...string) *front {
 	site := replaced(t, fence(t, "nginx.md", "nginx", 0), append(pairs,
 		"server 127.0.0.1:8420;", "server "+f.b.web.Listener.Addr().String()+";",
 		"http://127.0.0.1:3000;", f.echo.URL+";",
-		"listen 443 ssl;", "listen "+f.addr+" ssl;",
+		"listen 443 ssl;", "listen "+f.addr+" ssl http2;",
 		"/etc/ssl/app.example.com.pem", cert, "/etc/ssl/app.example.com.key", key,
 		"/etc/ssl/auth.example.com.pem", cert, "/etc/ssl/auth.example.com.key", key)...)
 	config := "daemon off;\nmaster_process off;\npid " + dir + "/pid;\nerror_log stderr warn;\nevents { worker_connections 512; }\nhttp {\naccess_log off;\n"
@@ -36,6 +36,7 @@ func TestNginx(t *testing.T) {
 	f := startNginx(t)
 	everyProxy(t, f)
 	t.Run("renewed-cookie", func(t *testing.T) { f.in(t).renewedCookie(true) })
+	t.Run("absent", func(t *testing.T) { f.in(t).absentHeaders("") })
 	t.Run("streams", func(t *testing.T) {
 		f := startNginx(t, "        proxy_set_header Cookie            $auth_cookies;\n", "")
 		f.liven()

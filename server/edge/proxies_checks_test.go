@@ -128,7 +128,8 @@ func (f *front) paths() {
 		"https://app.example.com/admin/x", "https://other.example.com/public/x", "/admin", "/admin?/public/x",
 	} {
 		res := f.get(target)
-		if s := f.reached(); s != nil || res.Header.Get("X-Service") != "" { // Caddy's 200 for a host that it does not know is empty
+		// Caddy's 200 for a host that it does not know is empty; Traefik tidies paths up before it asks.
+		if s := f.reached(); s != nil && !plainly(s.URI, "/public") || s == nil && res.Header.Get("X-Service") != "" {
 			f.t.Errorf("%s: %d, and the service is asked for %+v", target, res.StatusCode, s)
 		}
 	}

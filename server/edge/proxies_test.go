@@ -23,6 +23,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,6 +36,7 @@ import (
 type echo struct {
 	*httptest.Server
 	live http.Handler // answers below /live/, when it is set before the first request
+	busy atomic.Int32 // requests that are being read
 	mu   sync.Mutex
 	seen []seen
 }
@@ -56,6 +58,8 @@ func newEcho(t *testing.T) *echo {
 			e.switchTo(protocol, w)
 			return
 		}
+		e.busy.Add(1)
+		defer e.busy.Add(-1)
 		body, _ := io.ReadAll(r.Body)
 		s := seen{r.Method, r.RequestURI, r.Host, r.Header, string(body)}
 		e.mu.Lock()
@@ -89,8 +93,15 @@ func (e *echo) switchTo(protocol string, w http.ResponseWriter) {
 	e.seen = append(e.seen, seen{Method: "SMUGGLED", URI: line})
 }
 
-// take returns what reached the service since it was last asked.
+// take returns what reached the service since it was last asked. A client may have
+// its answer while the service reads what a proxy breaks off.
 func (e *echo) take() []seen {
+	for range 5000 {
+		if e.busy.Load() == 0 {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	out := e.seen
@@ -375,6 +386,7 @@ func everyProxy(t *testing.T, f *front) {
 	t.Run("slow-client", func(t *testing.T) { f.in(t).slowClient() })
 	t.Run("store-down", func(t *testing.T) { f.in(t).storeDown() })
 	t.Run("outside", func(t *testing.T) { f.in(t).outside() })
+	everyAttack(t, f)
 	if t.Failed() {
 		t.Log(f.log())
 	}
