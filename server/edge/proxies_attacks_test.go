@@ -107,7 +107,7 @@ func (f *front) framing() {
 		"http2-preface":        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
 	} {
 		line, rest, _ := strings.Cut(raw, "\n")
-		for _, res := range f.send(line + "\nConnection: close\r\n" + sessionCookie + i.Token + "\r\n" + rest) {
+		for _, res := range f.send(line + "\nConnection: close\r\n" + odd + sessionCookie + i.Token + "\r\n" + rest) {
 			if len(res.Header["Set-Cookie"]) > 0 {
 				f.t.Errorf("%s: sets a cookie", name)
 			}
@@ -180,7 +180,7 @@ func (f *front) overHTTP2() {
 		"line-in-authority": changed(":authority", "app.example.com\r\nX-Auth-Subject: root"),
 		"no-authority":      changed(":authority", ""),
 	} {
-		f.http2(fields, "0\r\n\r\n"+inner)
+		f.http2(append(fields, [2]string{"x-odd", "1"}), "0\r\n\r\n"+inner)
 		f.passed("http2 "+name, i)
 	}
 }

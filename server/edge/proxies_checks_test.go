@@ -173,7 +173,7 @@ func (f *front) smuggling() {
 		"upgrade-list":        upgrade + "Upgrade: websocket, h2c\r\n\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
 	} {
 		f.echo.take()
-		answers := f.send(strings.Replace(raw, "\r\n", "\r\nConnection: close\r\n"+sessionCookie+i.Token+"\r\n", 1))
+		answers := f.send(strings.Replace(raw, "\r\n", "\r\nConnection: close\r\n"+odd+sessionCookie+i.Token+"\r\n", 1))
 		for _, s := range f.echo.take() {
 			// What passes is what was asked about: public, and who alice is.
 			if !strings.HasPrefix(s.URI, "/public/x") && s.URI != "/page" || s.Host == "other.example.com" || identityOf(&s) != f.describe(i) {
