@@ -15,6 +15,7 @@ import (
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/audit"
 	"github.com/latchkey-go/latchkey/internal/servers"
+	"github.com/latchkey-go/latchkey/store/internal/fixture"
 )
 
 // root is the server's administrator.
@@ -28,7 +29,7 @@ func root(t *testing.T, s *servers.Server, statements string) {
 func TestServerKilled(t *testing.T) {
 	server := servers.StartMariaDB(t)
 	s := mustOpen(t, Config{URL: newURL(t, server), Timeout: 5 * time.Second})
-	w := watch(t, s, 50*time.Millisecond)
+	w := fixture.Follow(t, s, 50*time.Millisecond)
 	var mu sync.Mutex
 	live, ended := make(map[latchkey.ID]bool), make(map[latchkey.ID]bool)
 	var stop atomic.Bool
@@ -40,7 +41,7 @@ func TestServerKilled(t *testing.T) {
 				id := c.Record.ID
 				if _, err := s.Create(context.Background(), c); err != nil {
 					if latchkey.CodeOf(err) != latchkey.CodeStoreUnavailable {
-						t.Error(whole(err))
+						t.Error(fixture.Chain(err))
 					}
 					continue
 				}
@@ -48,7 +49,7 @@ func TestServerKilled(t *testing.T) {
 				live[id] = true
 				mu.Unlock()
 				if id[15]%2 == 0 {
-					if _, err := s.Revoke(context.Background(), revocation(id)); err == nil {
+					if _, err := s.Revoke(context.Background(), fixture.Revocation(id)); err == nil {
 						mu.Lock()
 						ended[id] = true
 						mu.Unlock()
@@ -57,22 +58,22 @@ func TestServerKilled(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "some sessions", func() bool { mu.Lock(); defer mu.Unlock(); return len(ended) > 20 })
+	fixture.Eventually(t, "some sessions", func() bool { mu.Lock(); defer mu.Unlock(); return len(ended) > 20 })
 	server.Kill(t)
 	_, err := s.Get(t.Context(), latchkey.ID{1})
-	wantUnavailable(t, err, "cannot be reached")
-	proof := w.last()
+	fixture.Unavailable(t, err, "cannot be reached")
+	proof := w.Proof()
 	stop.Store(true)
 	wg.Wait()
 	server.Restart(t)
-	eventually(t, "an answer", func() bool { _, err := s.Count(t.Context()); return err == nil })
+	fixture.Eventually(t, "an answer", func() bool { _, err := s.Count(t.Context()); return err == nil })
 	for id := range live {
-		if rec := get(t, s, id); ended[id] && rec.RevokedAt.IsZero() {
+		if rec := fixture.Get(t, s, id); ended[id] && rec.RevokedAt.IsZero() {
 			t.Error("an acknowledged revocation is lost")
 		}
 	}
-	eventually(t, "a proof", func() bool { return w.last().Mono > proof.Mono })
-	revoke(t, s, add(t, s, "bob"))
+	w.ProvenSince(t, proof)
+	fixture.Revoke(t, s, add(t, s, "bob"))
 	intact(t, s)
 }
 
@@ -114,12 +115,12 @@ func TestConnectionCut(t *testing.T) {
 	s, proxy := through(t, Config{URL: url, Timeout: 2 * time.Second})
 	there := mustOpen(t, Config{URL: url})
 	id := add(t, s, "ann")
-	w := watch(t, s, 20*time.Millisecond)
+	w := fixture.Follow(t, s, 20*time.Millisecond)
 	proxy.Cut()
 	for name, call := range map[string]func() error{
 		"get":    func() error { _, err := s.Get(t.Context(), id); return err },
 		"create": func() error { _, err := s.Create(t.Context(), signIn(s, "bob")); return err },
-		"revoke": func() error { _, err := s.Revoke(t.Context(), revocation(id)); return err },
+		"revoke": func() error { _, err := s.Revoke(t.Context(), fixture.Revocation(id)); return err },
 		"list":   func() error { _, err := s.List(t.Context(), latchkey.ListQuery{}); return err },
 		"audit":  func() error { _, err := s.Audit(t.Context(), audit.Query{}); return err },
 		"spend":  func() error { return s.Spend(t.Context(), [32]byte{1}, s.now().Add(time.Minute)) },
@@ -128,17 +129,17 @@ func TestConnectionCut(t *testing.T) {
 			t.Errorf("%s: %v, want unavailable", name, err)
 		}
 	}
-	revoke(t, there, id) // by another node meanwhile
-	if w.saw(id) {
+	fixture.Revoke(t, there, id) // by another node meanwhile
+	if w.Saw(id) {
 		t.Fatal("told through a connection that is cut")
 	}
-	before := w.last()
+	before := w.Proof()
 	proxy.Resume()
-	if get(t, s, id).RevokedAt.IsZero() {
+	if fixture.Get(t, s, id).RevokedAt.IsZero() {
 		t.Error("the revocation is not seen at once")
 	}
-	eventually(t, "what was missed", func() bool { return w.saw(id) })
-	eventually(t, "a proof", func() bool { return w.last().Mono > before.Mono })
+	fixture.Eventually(t, "what was missed", func() bool { return w.Saw(id) })
+	w.ProvenSince(t, before)
 }
 
 // A network that swallows packets keeps a caller no longer than the timeout, and a
@@ -146,12 +147,12 @@ func TestConnectionCut(t *testing.T) {
 func TestConnectionStalled(t *testing.T) {
 	s, proxy := through(t, Config{URL: newURL(t, shared), Timeout: 400 * time.Millisecond})
 	id := add(t, s, "ann")
-	w := watch(t, s, 20*time.Millisecond)
+	w := fixture.Follow(t, s, 20*time.Millisecond)
 	proxy.Stall()
 	stalled := latchkey.SystemClock().Now()
 	for name, call := range map[string]func() error{
 		"get":    func() error { _, err := s.Get(t.Context(), id); return err },
-		"revoke": func() error { _, err := s.Revoke(t.Context(), revocation(id)); return err },
+		"revoke": func() error { _, err := s.Revoke(t.Context(), fixture.Revocation(id)); return err },
 	} {
 		start := time.Now()
 		if err := call(); latchkey.CodeOf(err) != latchkey.CodeStoreUnavailable {
@@ -161,12 +162,12 @@ func TestConnectionStalled(t *testing.T) {
 			t.Errorf("%s took %v", name, d)
 		}
 	}
-	if w.last().Mono > stalled.Mono {
+	if w.Proof().Mono > stalled.Mono {
 		t.Error("a proof came through a stalled connection")
 	}
 	proxy.Resume()
-	eventually(t, "an answer", func() bool { _, err := s.Get(t.Context(), id); return err == nil })
-	w.proven(t)
+	fixture.Eventually(t, "an answer", func() bool { _, err := s.Get(t.Context(), id); return err == nil })
+	w.Proven(t)
 }
 
 // A change whose answer is lost is unavailable, followers are told in any case, and
@@ -176,7 +177,7 @@ func TestCommitAnswerLost(t *testing.T) {
 	s, proxy := through(t, Config{URL: url, Timeout: 10 * time.Second})
 	there := mustOpen(t, Config{URL: url})
 	id := add(t, s, "ann")
-	w := watch(t, s, 20*time.Millisecond)
+	w := fixture.Follow(t, s, 20*time.Millisecond)
 
 	// The counters are held, so that the last trip of the change waits at the server.
 	c, err := there.work.Conn(t.Context())
@@ -191,23 +192,23 @@ func TestCommitAnswerLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
-	go func() { _, err := s.Revoke(context.Background(), revocation(id)); done <- err }()
+	go func() { _, err := s.Revoke(context.Background(), fixture.Revocation(id)); done <- err }()
 	admin := connect(t, "mysql://root@"+shared.Addr+"/")
-	eventually(t, "the change to wait", func() bool {
+	fixture.Eventually(t, "the change to wait", func() bool {
 		var n int
 		err := admin.QueryRow("SELECT count(*) FROM information_schema.processlist WHERE info LIKE 'UPDATE latchkey_counter%'").Scan(&n)
 		return err == nil && n > 0
 	})
 	proxy.Cut()
-	wantUnavailable(t, <-done, "not confirmed")
-	eventually(t, "the follower to be told", func() bool { return w.saw(id) })
+	fixture.Unavailable(t, <-done, "not confirmed")
+	fixture.Eventually(t, "the follower to be told", func() bool { return w.Saw(id) })
 	if _, err := c.ExecContext(t.Context(), "ROLLBACK"); err != nil {
 		t.Fatal(err)
 	}
 	proxy.Resume()
 	// The server ends what the lost connection left, one way or the other.
-	revoke(t, there, id)
-	if get(t, s, id).RevokedAt.IsZero() {
+	fixture.Revoke(t, there, id)
+	if fixture.Get(t, s, id).RevokedAt.IsZero() {
 		t.Error("still live")
 	}
 	events, err := there.Audit(t.Context(), audit.Query{Session: id.String()})
@@ -247,7 +248,7 @@ func TestDeadlock(t *testing.T) {
 				return struct{}{}, nil
 			})
 			if err != nil {
-				t.Error(whole(err))
+				t.Error(fixture.Chain(err))
 			}
 		})
 	}
@@ -256,7 +257,7 @@ func TestDeadlock(t *testing.T) {
 		t.Errorf("%d attempts, want 3: the deadlock and one more", n)
 	}
 	for _, id := range ids {
-		if v := get(t, a, id).Version; v != 2 {
+		if v := fixture.Get(t, a, id).Version; v != 2 {
 			t.Errorf("version %d, want 2: each change once", v)
 		}
 	}
@@ -276,12 +277,12 @@ func TestLockHeld(t *testing.T) {
 	if _, err := other.ExecContext(t.Context(), "BEGIN; UPDATE latchkey_session SET version=version"); err != nil {
 		t.Fatal(err)
 	}
-	_, err = s.Revoke(t.Context(), revocation(id))
-	wantUnavailable(t, err, "deadline")
+	_, err = s.Revoke(t.Context(), fixture.Revocation(id))
+	fixture.Unavailable(t, err, "deadline")
 	if _, err := other.ExecContext(t.Context(), "ROLLBACK"); err != nil {
 		t.Fatal(err)
 	}
-	revoke(t, s, id)
+	fixture.Revoke(t, s, id)
 }
 
 // A primary that becomes a replica proves nothing any more, and is not read.
@@ -290,13 +291,13 @@ func TestBecomesReadOnly(t *testing.T) {
 	dsn := newURL(t, server)
 	s := mustOpen(t, Config{URL: dsn})
 	id := add(t, s, "ann")
-	w := watch(t, s, 20*time.Millisecond)
-	w.proven(t)
+	w := fixture.Follow(t, s, 20*time.Millisecond)
+	w.Proven(t)
 	root(t, server, "SET GLOBAL read_only=1")
 	_, err := s.Get(t.Context(), id)
-	wantUnavailable(t, err, "read-only")
-	_, err = s.Revoke(t.Context(), revocation(id))
-	wantUnavailable(t, err, "read-only")
+	fixture.Unavailable(t, err, "read-only")
+	_, err = s.Revoke(t.Context(), fixture.Revocation(id))
+	fixture.Unavailable(t, err, "read-only")
 	if batch, err := s.poll(t.Context(), &logPlace{seq: 1}); err == nil {
 		t.Errorf("a read-only server proved %+v", batch)
 	}
@@ -304,12 +305,12 @@ func TestBecomesReadOnly(t *testing.T) {
 		_ = again.Close()
 		t.Error("opened on a read-only server")
 	} else {
-		wantUnavailable(t, err, "primary")
+		fixture.Unavailable(t, err, "primary")
 	}
 	root(t, server, "SET GLOBAL read_only=0")
-	revoke(t, s, id)
-	w.proven(t)
-	eventually(t, "the revocation", func() bool { return w.saw(id) })
+	fixture.Revoke(t, s, id)
+	w.Proven(t)
+	fixture.Eventually(t, "the revocation", func() bool { return w.Saw(id) })
 }
 
 // Nor is a replica written to, or asked what has changed, by a user whom the server
@@ -328,7 +329,7 @@ func TestDemoted(t *testing.T) {
 	for name, call := range map[string]func() error{
 		"Get":     func() error { _, err := s.Get(t.Context(), id); return err },
 		"Poll":    func() error { _, err := s.poll(t.Context(), &logPlace{}); return err },
-		"Revoke":  func() error { _, err := s.Revoke(t.Context(), revocation(id)); return err },
+		"Revoke":  func() error { _, err := s.Revoke(t.Context(), fixture.Revocation(id)); return err },
 		"Create":  func() error { _, err := s.Create(t.Context(), signIn(s, "bob")); return err },
 		"Touch":   func() error { return s.Touch(t.Context(), []latchkey.Touch{{ID: id, At: s.now().Add(time.Second)}}) },
 		"Spend":   func() error { return s.Spend(t.Context(), [32]byte{1}, s.now().Add(time.Minute)) },
@@ -351,12 +352,12 @@ func TestDemoted(t *testing.T) {
 			if !errors.Is(err, errReplica) {
 				t.Errorf("answered %v, want that the server is read-only", err)
 			}
-			if !get(t, s, id).RevokedAt.IsZero() {
+			if !fixture.Get(t, s, id).RevokedAt.IsZero() {
 				t.Error("a replica was written to")
 			}
 		})
 	}
-	revoke(t, s, id)
+	fixture.Revoke(t, s, id)
 }
 
 // A server that does not keep what it acknowledges is refused unless that is meant.
@@ -364,15 +365,15 @@ func TestWeakServer(t *testing.T) {
 	server := servers.StartMariaDB(t, "--innodb-flush-log-at-trx-commit=2", "--log-bin", "--server-id=1", "--binlog-format=STATEMENT")
 	dsn := newURL(t, server)
 	_, err := Open(t.Context(), Config{URL: dsn})
-	wantUnavailable(t, err, "allow-weak-flush=1")
+	fixture.Unavailable(t, err, "allow-weak-flush=1")
 	_, err = Open(t.Context(), Config{URL: dsn + "?allow-weak-flush=1"})
-	wantUnavailable(t, err, "binlog_format")
+	fixture.Unavailable(t, err, "binlog_format")
 	root(t, server, "SET GLOBAL binlog_format='MIXED'")
 	s := mustOpen(t, Config{URL: dsn + "?allow-weak-flush=1"})
 	if got := strings.Join(s.Warnings(), "; "); !strings.Contains(got, "innodb_flush_log") || !strings.Contains(got, "sync_binlog") {
 		t.Errorf("warnings: %q", got)
 	}
-	revoke(t, s, add(t, s, "ann")) // with a binary log
+	fixture.Revoke(t, s, add(t, s, "ann")) // with a binary log
 	root(t, server, "SET GLOBAL innodb_flush_log_at_trx_commit=1; SET GLOBAL sync_binlog=1")
 	strict := mustOpen(t, Config{URL: dsn})
 	if got := strict.Warnings(); len(got) != 0 {
@@ -394,10 +395,10 @@ func TestTooManyConnections(t *testing.T) {
 		held = append(held, c)
 	}
 	_, err := s.Create(t.Context(), signIn(s, "ann"))
-	wantUnavailable(t, err, "too many connections")
+	fixture.Unavailable(t, err, "too many connections")
 	for _, c := range held {
 		_ = c.Close()
 	}
 	db.Close()
-	eventually(t, "a connection", func() bool { _, err := s.Create(t.Context(), signIn(s, "ann")); return err == nil })
+	fixture.Eventually(t, "a connection", func() bool { _, err := s.Create(t.Context(), signIn(s, "ann")); return err == nil })
 }

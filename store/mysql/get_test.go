@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/store/internal/fixture"
 )
 
 // Callers that find the connections busy share a query, and each gets its own.
@@ -17,7 +18,7 @@ func TestGetShared(t *testing.T) {
 	for i := range ids {
 		ids[i] = add(t, s, fmt.Sprint("subject-", i))
 	}
-	if _, err := s.Revoke(t.Context(), revocation(ids[7])); err != nil {
+	if _, err := s.Revoke(t.Context(), fixture.Revocation(ids[7])); err != nil {
 		t.Fatal(err)
 	}
 	// The one lane is taken until all others wait.
@@ -34,7 +35,7 @@ func TestGetShared(t *testing.T) {
 		wg.Go(func() {
 			rec, err := s.Get(context.Background(), id)
 			if err != nil {
-				t.Error(whole(err))
+				t.Error(fixture.Chain(err))
 			}
 			records[i] = rec
 		})
@@ -44,9 +45,9 @@ func TestGetShared(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "all to wait", func() bool { return s.reads.lanes.Waiting() == 2*len(ids)+1 })
+	fixture.Eventually(t, "all to wait", func() bool { return s.reads.lanes.Waiting() == 2*len(ids)+1 })
 	leave()
-	wantUnavailable(t, <-gone, "canceled")
+	fixture.Unavailable(t, <-gone, "canceled")
 	s.reads.lanes.Leave(struct{}{})
 	wg.Wait()
 	for i, rec := range records {
@@ -93,7 +94,7 @@ func TestGetDamaged(t *testing.T) {
 		t.Errorf("damaged: %v, unknown: %v", trip[1].Err, trip[2].Err)
 	}
 	_, err := s.Get(t.Context(), bad)
-	wantUnavailable(t, err, "damaged")
+	fixture.Unavailable(t, err, "damaged")
 }
 
 func BenchmarkGet(b *testing.B) {
@@ -111,7 +112,7 @@ func BenchmarkGet(b *testing.B) {
 					wg.Go(func() {
 						for i := range b.N/callers + 1 {
 							if _, err := s.Get(context.Background(), ids[(i*7+c*13)%len(ids)]); err != nil {
-								b.Error(whole(err))
+								b.Error(fixture.Chain(err))
 								return
 							}
 						}

@@ -1,7 +1,6 @@
 package mysql
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"sync"
@@ -11,69 +10,8 @@ import (
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/audit"
 	"github.com/latchkey-go/latchkey/latchkeytest"
+	"github.com/latchkey-go/latchkey/store/internal/fixture"
 )
-
-// watcher follows a store.
-type watcher struct {
-	mu      sync.Mutex
-	batches []latchkey.Batch
-	ended   chan error
-}
-
-func watch(t *testing.T, s *Store, interval time.Duration) *watcher {
-	t.Helper()
-	w := &watcher{ended: make(chan error, 1)}
-	ctx, cancel := context.WithCancel(context.Background())
-	t.Cleanup(cancel)
-	go func() {
-		w.ended <- s.Follow(ctx, interval, func(b latchkey.Batch) {
-			b.IDs = slices.Clone(b.IDs)
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			w.batches = append(w.batches, b)
-		})
-	}()
-	eventually(t, "the first batch", func() bool { return len(w.all()) > 0 })
-	return w
-}
-
-func (w *watcher) all() []latchkey.Batch {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return slices.Clone(w.batches)
-}
-
-// saw reports whether a session was named since the first batch.
-func (w *watcher) saw(id latchkey.ID) bool {
-	return slices.ContainsFunc(w.all()[1:], func(b latchkey.Batch) bool { return slices.Contains(b.IDs, id) })
-}
-
-// resets counts the batches that forget everything.
-func (w *watcher) resets() (n int) {
-	for _, b := range w.all() {
-		if b.Reset {
-			n++
-		}
-	}
-	return n
-}
-
-// last is the latest proof.
-func (w *watcher) last() (m latchkey.Moment) {
-	for _, b := range w.all() {
-		if b.Sent.Mono > m.Mono {
-			m = b.Sent
-		}
-	}
-	return m
-}
-
-// proven waits for a proof that was sent after now.
-func (w *watcher) proven(t *testing.T) {
-	t.Helper()
-	now := latchkey.SystemClock().Now()
-	eventually(t, "a proof", func() bool { return w.last().Mono > now.Mono })
-}
 
 func two(t *testing.T) (a, b *Store) {
 	t.Helper()
@@ -84,26 +22,26 @@ func two(t *testing.T) (a, b *Store) {
 // What one node changes the other sees at once, and its followers soon.
 func TestTwoNodes(t *testing.T) {
 	a, b := two(t)
-	w := watch(t, b, 20*time.Millisecond)
+	w := fixture.Follow(t, b, 20*time.Millisecond)
 	id, other := add(t, a, "ann"), add(t, b, "ann")
-	if get(t, b, id).Generation != 1 {
+	if fixture.Get(t, b, id).Generation != 1 {
 		t.Error("not the first generation")
 	}
-	revoke(t, a, id)
-	if get(t, b, id).RevokedBy != "admin:ada" {
+	fixture.Revoke(t, a, id)
+	if fixture.Get(t, b, id).RevokedBy != "admin:ada" {
 		t.Error("the other node does not see the revocation")
 	}
-	eventually(t, "the revocation", func() bool { return w.saw(id) })
+	fixture.Eventually(t, "the revocation", func() bool { return w.Saw(id) })
 	if _, err := a.Revoke(t.Context(), latchkey.Revocation{All: true, By: "admin:ada", Event: audit.Event{Action: audit.RevokeAll}}); err != nil {
-		t.Fatal(whole(err))
+		t.Fatal(fixture.Chain(err))
 	}
-	if rec := get(t, b, other); rec.StateAt(b.now()) != latchkey.Revoked || rec.RevokedBy != "admin:ada" {
+	if rec := fixture.Get(t, b, other); rec.StateAt(b.now()) != latchkey.Revoked || rec.RevokedBy != "admin:ada" {
 		t.Errorf("after everything was ended the session is %+v", rec)
 	}
-	eventually(t, "the end of everything", func() bool {
-		return slices.ContainsFunc(w.all(), func(b latchkey.Batch) bool { return b.All })
+	fixture.Eventually(t, "the end of everything", func() bool {
+		return slices.ContainsFunc(w.All(), func(b latchkey.Batch) bool { return b.All })
 	})
-	if n := w.resets(); n != 1 {
+	if n := w.Resets(); n != 1 {
 		t.Errorf("%d resets, want the first only", n)
 	}
 	if d := time.Duration(a.StoreTime(latchkey.SystemClock().Now())-b.StoreTime(latchkey.SystemClock().Now())) * time.Microsecond; d.Abs() > time.Second {
@@ -114,7 +52,7 @@ func TestTwoNodes(t *testing.T) {
 // A proof is never ahead of what another node has committed.
 func TestProofHoldsAcrossNodes(t *testing.T) {
 	a, b := two(t)
-	w := watch(t, b, 4*time.Millisecond)
+	w := fixture.Follow(t, b, 4*time.Millisecond)
 	clock := latchkey.SystemClock()
 	acknowledged := make(map[latchkey.ID]latchkey.Moment)
 	var mu sync.Mutex
@@ -124,11 +62,11 @@ func TestProofHoldsAcrossNodes(t *testing.T) {
 			for range 15 {
 				c := signIn(a, fmt.Sprint("subject-", n))
 				if _, err := a.Create(t.Context(), c); err != nil {
-					t.Error(whole(err))
+					t.Error(fixture.Chain(err))
 					return
 				}
-				if _, err := a.Revoke(t.Context(), revocation(c.Record.ID)); err != nil {
-					t.Error(whole(err))
+				if _, err := a.Revoke(t.Context(), fixture.Revocation(c.Record.ID)); err != nil {
+					t.Error(fixture.Chain(err))
 					return
 				}
 				mu.Lock()
@@ -138,9 +76,9 @@ func TestProofHoldsAcrossNodes(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	w.proven(t)
+	w.Proven(t)
 	delivered := make(map[latchkey.ID]bool)
-	for _, batch := range w.all() {
+	for _, batch := range w.All() {
 		for _, id := range batch.IDs {
 			delivered[id] = true
 		}
@@ -150,8 +88,8 @@ func TestProofHoldsAcrossNodes(t *testing.T) {
 			}
 		}
 	}
-	if len(delivered) != len(acknowledged) || w.resets() != 1 {
-		t.Errorf("%d of %d delivered, %d resets", len(delivered), len(acknowledged), w.resets())
+	if len(delivered) != len(acknowledged) || w.Resets() != 1 {
+		t.Errorf("%d of %d delivered, %d resets", len(delivered), len(acknowledged), w.Resets())
 	}
 }
 
@@ -159,19 +97,19 @@ func TestProofHoldsAcrossNodes(t *testing.T) {
 // of all loses nothing by it.
 func TestPrunedLog(t *testing.T) {
 	a, b := two(t)
-	w := watch(t, b, 20*time.Millisecond)
+	w := fixture.Follow(t, b, 20*time.Millisecond)
 	for range 5 {
-		revoke(t, a, add(t, a, "ann"))
+		fixture.Revoke(t, a, add(t, a, "ann"))
 	}
-	w.proven(t)
+	w.Proven(t)
 	a.prune(t.Context()) // notes where the log ends
 	a.prune(t.Context())
 	var n, newest int
 	if err := a.scans.QueryRow("SELECT count(*), max(seq) FROM latchkey_change").Scan(&n, &newest); err != nil || n != 1 || newest != 6 {
 		t.Errorf("%d entries are left, the newest is %d, %v; want the sixth alone", n, newest, err)
 	}
-	w.proven(t)
-	if w.resets() != 1 {
+	w.Proven(t)
+	if w.Resets() != 1 {
 		t.Error("a follower that is told of all was told to forget everything")
 	}
 	behind := logPlace{seq: 2, origin: a.origin}
@@ -210,14 +148,14 @@ func TestPruneBounded(t *testing.T) {
 	if err := s.scans.QueryRow("SELECT count(*) FROM latchkey_change").Scan(&left); err != nil || left != 1 {
 		t.Errorf("%d entries are left, %v", left, err)
 	}
-	revoke(t, s, add(t, s, "ann")) // the next entry follows
+	fixture.Revoke(t, s, add(t, s, "ann")) // the next entry follows
 }
 
 // A store whose generation is missing has no answer, and not a wrong one.
 func TestGenerationMissing(t *testing.T) {
 	s := mustOpen(t, Config{URL: newURL(t, shared)})
 	id := add(t, s, "ann")
-	rec := get(t, s, id)
+	rec := fixture.Get(t, s, id)
 	if _, err := s.scans.Exec("DELETE FROM latchkey_counter"); err != nil {
 		t.Fatal(err)
 	}
@@ -227,7 +165,7 @@ func TestGenerationMissing(t *testing.T) {
 		"create":  func() error { _, err := s.Create(t.Context(), signIn(s, "bob")); return err },
 		"patch":   func() error { return s.Patch(t.Context(), latchkey.Patch{Record: *rec}) },
 		"touch":   func() error { return s.Touch(t.Context(), []latchkey.Touch{{ID: id, At: s.now()}}) },
-		"revoke":  func() error { _, err := s.Revoke(t.Context(), revocation(id)); return err },
+		"revoke":  func() error { _, err := s.Revoke(t.Context(), fixture.Revocation(id)); return err },
 		"changed": func() error { _, err := s.Changed(t.Context(), latchkey.ID{}, 0); return err },
 		// The row goes between the two trips of a change.
 		"finish": func() error {
@@ -252,7 +190,7 @@ func TestGenerationMissing(t *testing.T) {
 	if _, err := s.scans.Exec("INSERT INTO latchkey_counter VALUES (1, 1, 1, 1)"); err != nil {
 		t.Fatal(err)
 	}
-	if v := get(t, s, id).Version; v != 1 {
+	if v := fixture.Get(t, s, id).Version; v != 1 {
 		t.Errorf("version %d: a change without a position was committed", v)
 	}
 }
@@ -266,7 +204,7 @@ func TestLocksMissing(t *testing.T) {
 	c := signIn(s, "ann")
 	c.Limit = 1
 	_, err := s.Create(t.Context(), c)
-	wantUnavailable(t, err, "damaged")
+	fixture.Unavailable(t, err, "damaged")
 }
 
 // The store's time follows the server's answers, as little as they demand.

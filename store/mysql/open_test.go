@@ -12,6 +12,7 @@ import (
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/internal/servers"
+	"github.com/latchkey-go/latchkey/store/internal/fixture"
 	"github.com/latchkey-go/latchkey/store/internal/migration"
 )
 
@@ -22,7 +23,7 @@ func TestOpenMakes(t *testing.T) {
 			_ = s.Close()
 			t.Fatal("made a store although it must exist")
 		} else {
-			wantUnavailable(t, err, "no Latchkey store")
+			fixture.Unavailable(t, err, "no Latchkey store")
 		}
 	}
 	s := mustOpen(t, Config{URL: url, Mark: "demo"})
@@ -120,7 +121,7 @@ func TestURL(t *testing.T) {
 		if latchkey.CodeOf(err) != latchkey.CodeInvalidRequest || !strings.Contains(err.Error(), c.say) {
 			t.Errorf("%s: %v, want it to say %q", name, err, c.say)
 		}
-		if text := whole(err); strings.Contains(text, "hidden") || strings.Contains(text, "s3cr") || strings.Contains(text, "pa:ss") {
+		if text := fixture.Chain(err); strings.Contains(text, "hidden") || strings.Contains(text, "s3cr") || strings.Contains(text, "pa:ss") {
 			t.Errorf("%s: the error tells the password: %s", name, text)
 		}
 	}
@@ -183,14 +184,14 @@ func TestOpenRefuses(t *testing.T) {
 				_ = s.Close()
 				t.Fatal("opened")
 			}
-			wantUnavailable(t, err, c.say)
+			fixture.Unavailable(t, err, c.say)
 			if older := strings.Contains(c.say, "migrate") || strings.Contains(c.say, "newer"); errors.Is(err, ErrSchema) != older {
 				t.Errorf("%q is an error of the schema: %v", err, !older)
 			}
 			if text := err.Error(); !strings.Contains(text, "mysql store mysql://") || strings.Contains(text, "\n") {
 				t.Errorf("%q is not one line that names the server", text)
 			}
-			if text := whole(err); strings.Contains(text, "not-the-word") || strings.Contains(text, servers.Password) {
+			if text := fixture.Chain(err); strings.Contains(text, "not-the-word") || strings.Contains(text, servers.Password) {
 				t.Errorf("%q tells the password", text)
 			}
 		})
@@ -202,7 +203,7 @@ func tampered(t *testing.T, text string) string {
 	t.Helper()
 	url := newURL(t, shared)
 	if _, _, err := Migrate(t.Context(), Config{URL: url}); err != nil {
-		t.Fatal(whole(err))
+		t.Fatal(fixture.Chain(err))
 	}
 	once(t, url, text)
 	return url
@@ -212,7 +213,7 @@ func tampered(t *testing.T, text string) string {
 func TestOpenNewerCompatible(t *testing.T) {
 	url := tampered(t, "UPDATE latchkey_meta SET value='99' WHERE name='schema'; ALTER TABLE latchkey_session ADD COLUMN later INT")
 	s := mustOpen(t, Config{URL: url})
-	if get(t, s, add(t, s, "ann")).Subject != "ann" {
+	if fixture.Get(t, s, add(t, s, "ann")).Subject != "ann" {
 		t.Error("not read back")
 	}
 	if v := s.Schema().Version; v != 99 {
@@ -225,14 +226,14 @@ func TestMigratedUnderneath(t *testing.T) {
 	url := newURL(t, shared)
 	s := mustOpen(t, Config{URL: url})
 	id := add(t, s, "ann")
-	w := watch(t, s, 20*time.Millisecond)
+	w := fixture.Follow(t, s, 20*time.Millisecond)
 	once(t, url, "UPDATE latchkey_meta SET value='99' WHERE name='needs'")
 	s.checkNeeds(t.Context())
 	_, err := s.Get(t.Context(), id)
-	wantUnavailable(t, err, "use a newer latchkey")
+	fixture.Unavailable(t, err, "use a newer latchkey")
 	_, err = s.Create(t.Context(), signIn(s, "bob"))
-	wantUnavailable(t, err, "use a newer latchkey")
-	wantUnavailable(t, <-w.ended, "use a newer latchkey")
+	fixture.Unavailable(t, err, "use a newer latchkey")
+	fixture.Unavailable(t, w.Ended(), "use a newer latchkey")
 }
 
 func TestMigrate(t *testing.T) {
@@ -287,7 +288,7 @@ func TestMakingBrokenOff(t *testing.T) {
 	if name, err := s.Marked(t.Context()); name != "demo" || err != nil {
 		t.Errorf("marked %q, %v", name, err)
 	}
-	if get(t, s, add(t, s, "ann")).Generation != 1 {
+	if fixture.Get(t, s, add(t, s, "ann")).Generation != 1 {
 		t.Error("the generation is not the first")
 	}
 }
@@ -344,14 +345,14 @@ func TestReadOnlyStore(t *testing.T) {
 	w := mustOpen(t, Config{URL: url})
 	id := add(t, w, "bob")
 	s := mustOpen(t, Config{URL: url, ReadOnly: true})
-	if get(t, s, id).Subject != "bob" {
+	if fixture.Get(t, s, id).Subject != "bob" {
 		t.Error("not read")
 	}
 	_, err := s.Create(t.Context(), signIn(s, "cid"))
-	wantUnavailable(t, err, "for reading only")
+	fixture.Unavailable(t, err, "for reading only")
 	_, err = s.Purge(t.Context(), latchkey.Purge{Erase: latchkey.Identity{Provider: "idp", Subject: "bob"}})
-	wantUnavailable(t, err, "for reading only")
-	seen := watch(t, s, 20*time.Millisecond)
-	revoke(t, w, id)
-	eventually(t, "the other's revocation", func() bool { return seen.saw(id) })
+	fixture.Unavailable(t, err, "for reading only")
+	seen := fixture.Follow(t, s, 20*time.Millisecond)
+	fixture.Revoke(t, w, id)
+	fixture.Eventually(t, "the other's revocation", func() bool { return seen.Saw(id) })
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/store/internal/fixture"
 )
 
 func TestScript(t *testing.T) {
@@ -53,15 +54,15 @@ func TestScriptSplit(t *testing.T) {
 // A change of more sessions than the log names has all of them forgotten.
 func TestTooManyToName(t *testing.T) {
 	a, b := two(t)
-	w := watch(t, b, 20*time.Millisecond)
+	w := fixture.Follow(t, b, 20*time.Millisecond)
 	_, err := change(t.Context(), a, func(tx *tx) (struct{}, error) {
 		tx.changed = make([]latchkey.ID, mostNamed+1)
 		return struct{}{}, tx.begin(nil, nil)
 	})
 	if err != nil {
-		t.Fatal(whole(err))
+		t.Fatal(fixture.Chain(err))
 	}
-	eventually(t, "the end of all", func() bool {
-		return slices.ContainsFunc(w.all(), func(b latchkey.Batch) bool { return b.All && len(b.IDs) == 0 })
+	fixture.Eventually(t, "the end of all", func() bool {
+		return slices.ContainsFunc(w.All(), func(b latchkey.Batch) bool { return b.All && len(b.IDs) == 0 })
 	})
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/latchkey-go/latchkey/internal/servers"
+	"github.com/latchkey-go/latchkey/store/internal/fixture"
 )
 
 // certificate makes one for 127.0.0.1 that is its own authority, and returns the
@@ -61,11 +62,11 @@ func TestTLS(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s, err := Open(t.Context(), Config{URL: dsn + c.options})
 			if c.say != "" {
-				wantUnavailable(t, err, c.say)
+				fixture.Unavailable(t, err, c.say)
 				return
 			}
 			if err != nil {
-				t.Fatal(whole(err))
+				t.Fatal(fixture.Chain(err))
 			}
 			defer s.Close()
 			add(t, s, "ann")
@@ -84,7 +85,7 @@ func TestOpenStalled(t *testing.T) {
 	proxy.Stall()
 	start := time.Now()
 	_, err := Open(t.Context(), Config{URL: "mysql://latchkey:not-the-word@" + proxy.Addr + "/" + filepath.Base(dsn), Timeout: 200 * time.Millisecond})
-	wantUnavailable(t, err, "does not answer")
+	fixture.Unavailable(t, err, "does not answer")
 	if d := time.Since(start); d > 10*time.Second {
 		t.Errorf("took %v", d)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -14,79 +13,8 @@ import (
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/audit"
 	"github.com/latchkey-go/latchkey/internal/servers"
+	"github.com/latchkey-go/latchkey/store/internal/fixture"
 )
-
-// follower gathers what a feed delivers.
-type follower struct {
-	mu      sync.Mutex
-	batches []latchkey.Batch
-	ended   chan error
-}
-
-// follow follows a store's feed and waits for its first batch.
-func follow(t testing.TB, s *Store, interval time.Duration) *follower {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	f := &follower{ended: make(chan error, 1)}
-	go func() {
-		f.ended <- s.Follow(ctx, interval, func(b latchkey.Batch) {
-			b.IDs = slices.Clone(b.IDs)
-			f.mu.Lock()
-			f.batches = append(f.batches, b)
-			f.mu.Unlock()
-		})
-	}()
-	t.Cleanup(cancel)
-	eventually(t, "the first batch", func() bool { return len(f.all()) > 0 })
-	if !f.all()[0].Reset {
-		t.Error("the first batch does not reset")
-	}
-	return f
-}
-
-func (f *follower) all() []latchkey.Batch {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return slices.Clone(f.batches)
-}
-
-// times is how often a session was named.
-func (f *follower) times(id latchkey.ID) (n int) {
-	for _, b := range f.all() {
-		for _, told := range b.IDs {
-			if told == id {
-				n++
-			}
-		}
-	}
-	return n
-}
-
-func (f *follower) resets() (n int) {
-	for _, b := range f.all() {
-		if b.Reset {
-			n++
-		}
-	}
-	return n
-}
-
-// lastSent is the latest proof.
-func (f *follower) lastSent() (m latchkey.Moment) {
-	for _, b := range f.all() {
-		if b.Sent != (latchkey.Moment{}) {
-			m = b.Sent
-		}
-	}
-	return m
-}
-
-// proven waits for a proof that was sent after now.
-func (f *follower) proven(t testing.TB) {
-	t.Helper()
-	now := latchkey.SystemClock().Now()
-	eventually(t, "a proof", func() bool { return f.lastSent().Mono > now.Mono })
-}
 
 // seldom has followers poll so seldom that only notifications can bring anything.
 const seldom = time.Hour
@@ -95,14 +23,14 @@ const seldom = time.Hour
 const often = 20 * time.Millisecond
 
 // twoNodes opens two stores in one schema, of which the second is followed.
-func twoNodes(t testing.TB, options string, interval time.Duration) (a, b *Store, f *follower) {
+func twoNodes(t testing.TB, options string, interval time.Duration) (a, b *Store, f *fixture.Follower) {
 	t.Helper()
 	url := newURL(t) + options
 	a = mustOpen(t, Config{URL: url, Timeout: time.Minute})
 	b = mustOpen(t, Config{URL: url, Timeout: time.Minute, MustExist: true})
-	f = follow(t, b, interval)
+	f = fixture.Follow(t, b, interval)
 	if b.schema.Listens {
-		eventually(t, "the listener", b.hears.Load)
+		fixture.Eventually(t, "the listener", b.hears.Load)
 	}
 	return a, b, f
 }
@@ -114,18 +42,18 @@ func TestWoken(t *testing.T) {
 		t.Fatalf("schema is %+v, want one that listens", a.Schema())
 	}
 	one, two := add(t, a, "ann"), add(t, b, "ann")
-	revoke(t, a, one)
-	eventually(t, "the revocation", func() bool { return f.times(one) == 1 })
-	revoke(t, b, two)
-	if f.times(two) != 1 {
+	fixture.Revoke(t, a, one)
+	fixture.Eventually(t, "the revocation", func() bool { return f.Times(one) == 1 })
+	fixture.Revoke(t, b, two)
+	if f.Times(two) != 1 {
 		t.Error("an own change was not delivered before it was answered")
 	}
 	if _, err := a.Revoke(t.Context(), latchkey.Revocation{All: true, Event: audit.Event{Action: audit.RevokeAll}}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the end of everything", func() bool { return slices.ContainsFunc(f.all(), func(b latchkey.Batch) bool { return b.All }) })
-	if f.times(one) != 1 || f.times(two) != 1 || f.resets() != 1 {
-		t.Errorf("told %d and %d times, with %d resets; want once each", f.times(one), f.times(two), f.resets())
+	fixture.Eventually(t, "the end of everything", func() bool { return slices.ContainsFunc(f.All(), func(b latchkey.Batch) bool { return b.All }) })
+	if f.Times(one) != 1 || f.Times(two) != 1 || f.Resets() != 1 {
+		t.Errorf("told %d and %d times, with %d resets; want once each", f.Times(one), f.Times(two), f.Resets())
 	}
 }
 
@@ -133,11 +61,11 @@ func TestWoken(t *testing.T) {
 func TestWokenByCommand(t *testing.T) {
 	a, _, f := twoNodes(t, "", seldom)
 	id := add(t, a, "ann")
-	revoke(t, a, id)
+	fixture.Revoke(t, a, id)
 	if err := a.Close(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the revocation", func() bool { return f.times(id) == 1 })
+	fixture.Eventually(t, "the revocation", func() bool { return f.Times(id) == 1 })
 }
 
 // Without notifications each poll brings what happened since the last, once.
@@ -150,19 +78,19 @@ func TestPolled(t *testing.T) {
 	for range 20 {
 		for _, s := range []*Store{a, b} {
 			id := add(t, s, "ann")
-			revoke(t, s, id)
+			fixture.Revoke(t, s, id)
 			ids = append(ids, id)
 		}
 	}
-	f.proven(t)
-	f.proven(t)
+	f.Proven(t)
+	f.Proven(t)
 	for _, id := range ids {
-		if n := f.times(id); n != 1 {
+		if n := f.Times(id); n != 1 {
 			t.Errorf("told %d times of a session, want once", n)
 		}
 	}
-	if f.resets() != 1 {
-		t.Errorf("%d resets, want the first one only", f.resets())
+	if f.Resets() != 1 {
+		t.Errorf("%d resets, want the first one only", f.Resets())
 	}
 }
 
@@ -179,17 +107,17 @@ func TestCommitsOutOfOrder(t *testing.T) {
 	if err := script(ctx, conn.PgConn(), inSchema("BEGIN; SELECT latchkey.tell(1, 1, ARRAY['"+late.String()+"'::uuid])", a.t.schema)); err != nil {
 		t.Fatal(err)
 	}
-	revoke(t, a, soon)
-	eventually(t, "the change that was committed first", func() bool { return f.times(soon) == 1 })
-	f.proven(t)
-	if f.times(late) != 0 {
+	fixture.Revoke(t, a, soon)
+	fixture.Eventually(t, "the change that was committed first", func() bool { return f.Times(soon) == 1 })
+	f.Proven(t)
+	if f.Times(late) != 0 {
 		t.Error("told of what is not committed")
 	}
 	if err := script(ctx, conn.PgConn(), "COMMIT"); err != nil {
 		t.Fatal(err)
 	}
-	f.proven(t)
-	if n := f.times(late); n != 1 {
+	f.Proven(t)
+	if n := f.Times(late); n != 1 {
 		t.Errorf("told %d times of what was committed late, want once by the next proof", n)
 	}
 }
@@ -205,13 +133,13 @@ func TestPruned(t *testing.T) {
 		t.Helper()
 		b, err := s.poll(ctx, at)
 		if err != nil {
-			t.Fatal(chain(err))
+			t.Fatal(fixture.Chain(err))
 		}
 		return b.Reset
 	}
 	prune := func() {
 		t.Helper()
-		revoke(t, s, add(t, s, "ann"))
+		fixture.Revoke(t, s, add(t, s, "ann"))
 		now += (2 * time.Minute).Microseconds()
 		if err := s.housekeep(ctx); err != nil {
 			t.Fatal(err)
@@ -243,27 +171,27 @@ func TestPruned(t *testing.T) {
 func TestCrashResets(t *testing.T) {
 	server := servers.StartPostgres(t)
 	s := mustOpen(t, Config{URL: server.URL, Timeout: 10 * time.Second})
-	f := follow(t, s, often)
+	f := fixture.Follow(t, s, often)
 	id := add(t, s, "ann")
 	crash := map[string]func(){
 		"Server":  func() { server.Restart(t) },
 		"Process": func() { killBackend(t, server) },
 	}
 	for _, name := range []string{"Process", "Server"} {
-		before := f.resets()
+		before := f.Resets()
 		crash[name]()
-		eventually(t, "a reset after the crash: "+name, func() bool { return f.resets() > before })
-		f.proven(t)
-		eventually(t, "the listener", s.hears.Load)
-		eventually(t, "an answer", func() bool { _, err := s.Get(context.Background(), id); return err == nil })
-		told := f.times(id)
+		fixture.Eventually(t, "a reset after the crash: "+name, func() bool { return f.Resets() > before })
+		f.Proven(t)
+		fixture.Eventually(t, "the listener", s.hears.Load)
+		fixture.Eventually(t, "an answer", func() bool { _, err := s.Get(context.Background(), id); return err == nil })
+		told := f.Times(id)
 		if err := retried(func() error { return s.Touch(t.Context(), []latchkey.Touch{{ID: id, At: storeNow(s)}}) }); err != nil {
-			t.Fatal(chain(err))
+			t.Fatal(fixture.Chain(err))
 		}
 		next := add(t, s, "bob")
-		revoke(t, s, next)
-		if f.times(next) != 1 || f.times(id) != told {
-			t.Errorf("%s: told %d times of a new revocation", name, f.times(next))
+		fixture.Revoke(t, s, next)
+		if f.Times(next) != 1 || f.Times(id) != told {
+			t.Errorf("%s: told %d times of a new revocation", name, f.Times(next))
 		}
 	}
 	if n := query(t, server.URL, "SELECT count(*) FROM latchkey.session"); n != 3 {
@@ -291,34 +219,30 @@ func TestCutOff(t *testing.T) {
 	for name, way := range map[string]func(){"Cut": proxy.Cut, "Stall": proxy.Stall} {
 		t.Run(name, func(t *testing.T) {
 			b := mustOpen(t, Config{URL: through, Timeout: 500 * time.Millisecond})
-			f := follow(t, b, often)
+			f := fixture.Follow(t, b, often)
 			kept, id := add(t, a, "ann"), add(t, a, "ann")
-			f.proven(t)
+			f.Proven(t)
 			way()
 			at := latchkey.SystemClock().Now()
 			if _, err := b.Get(t.Context(), kept); latchkey.CodeOf(err) != latchkey.CodeStoreUnavailable {
 				t.Errorf("Get while cut off: %v", err)
 			}
-			if _, err := b.Revoke(t.Context(), revocation(kept)); latchkey.CodeOf(err) != latchkey.CodeStoreUnavailable {
+			if _, err := b.Revoke(t.Context(), fixture.Revocation(kept)); latchkey.CodeOf(err) != latchkey.CodeStoreUnavailable {
 				t.Errorf("Revoke while cut off: %v", err)
 			}
-			revoke(t, a, id)
-			if sent := f.lastSent(); sent.Mono > at.Mono {
+			fixture.Revoke(t, a, id)
+			if sent := f.Proof(); sent.Mono > at.Mono {
 				t.Errorf("a proof was sent %v after the cut", time.Duration(sent.Mono-at.Mono))
 			}
 			proxy.Resume()
-			f.proven(t)
-			if n := f.times(id); n < 1 || n > 2 {
+			f.Proven(t)
+			if n := f.Times(id); n < 1 || n > 2 {
 				t.Errorf("told %d times of what happened meanwhile, want once by the first proof, and once by a notification at most", n)
 			}
 			if err := retried(func() error { _, err := b.Get(t.Context(), kept); return err }); err != nil {
-				t.Errorf("Get after the cut: %v", chain(err))
+				t.Errorf("Get after the cut: %v", fixture.Chain(err))
 			}
-			select {
-			case err := <-f.ended:
-				t.Errorf("Follow returned %v", err)
-			default:
-			}
+			f.Follows(t)
 		})
 	}
 }
@@ -328,11 +252,11 @@ func TestListenerBreaks(t *testing.T) {
 	a, b, f := twoNodes(t, "", seldom)
 	for range 3 {
 		tamper(t, pg.URL, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN "latchkey_`+b.t.schema+`"'`)
-		eventually(t, "the listener to fall", func() bool { return !b.hears.Load() })
-		eventually(t, "the listener to rise", b.hears.Load)
+		fixture.Eventually(t, "the listener to fall", func() bool { return !b.hears.Load() })
+		fixture.Eventually(t, "the listener to rise", b.hears.Load)
 		id := add(t, a, "ann")
-		revoke(t, a, id)
-		eventually(t, "the revocation", func() bool { return f.times(id) == 1 })
+		fixture.Revoke(t, a, id)
+		fixture.Eventually(t, "the revocation", func() bool { return f.Times(id) == 1 })
 	}
 }
 
@@ -343,19 +267,14 @@ func TestCloseEndsFollowers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := follow(t, s, seldom)
-	eventually(t, "the listener", s.hears.Load)
-	get(t, s, add(t, s, "ann"))
+	f := fixture.Follow(t, s, seldom)
+	fixture.Eventually(t, "the listener", s.hears.Load)
+	fixture.Get(t, s, add(t, s, "ann"))
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	select {
-	case err := <-f.ended:
-		if !errors.Is(err, latchkey.ErrUnavailable) && !errors.Is(err, context.Canceled) {
-			t.Errorf("Follow returned %v", err)
-		}
-	case <-time.After(20 * time.Second):
-		t.Fatal("Follow goes on")
+	if err := f.Ended(); !errors.Is(err, latchkey.ErrUnavailable) {
+		t.Errorf("Follow returned %v", err)
 	}
 	if err := s.Close(); err != nil {
 		t.Errorf("closed twice: %v", err)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/audit"
+	"github.com/latchkey-go/latchkey/store/internal/fixture"
 )
 
 // gathered runs Gets that all wait while the only lane is taken, and then share a
@@ -26,7 +27,7 @@ func gathered(t *testing.T, s *Store, ids []latchkey.ID) (recs []*latchkey.Recor
 	for i, id := range ids {
 		wg.Go(func() { recs[i], errs[i] = s.Get(context.Background(), id) })
 	}
-	eventually(t, "the queue", func() bool { return s.gets.Waiting() == len(ids) })
+	fixture.Eventually(t, "the queue", func() bool { return s.gets.Waiting() == len(ids) })
 	s.gets.Leave(lane)
 	wg.Wait()
 	if again, _ := s.gets.Enter(); again != lane {
@@ -62,7 +63,7 @@ func TestSharedTrip(t *testing.T) {
 				continue
 			}
 			if errs[i] != nil || recs[i].ID != id {
-				t.Fatalf("%d of %d: got %v, %v", i, n, recs[i], chain(errs[i]))
+				t.Fatalf("%d of %d: got %v, %v", i, n, recs[i], fixture.Chain(errs[i]))
 			}
 			for j := range i {
 				if recs[j] == recs[i] {
@@ -85,7 +86,7 @@ func TestRaisedInTheSameTrip(t *testing.T) {
 	s, other := mustOpen(t, Config{URL: url, Timeout: time.Minute, Readers: 1}), mustOpen(t, Config{URL: url, Timeout: time.Minute})
 	ids := []latchkey.ID{add(t, s, "ann"), add(t, s, "bob")}
 	for _, id := range ids {
-		if !get(t, s, id).RevokedAt.IsZero() {
+		if !fixture.Get(t, s, id).RevokedAt.IsZero() {
 			t.Error("revoked from the start")
 		}
 	}
@@ -94,7 +95,7 @@ func TestRaisedInTheSameTrip(t *testing.T) {
 		t.Fatal(err)
 	}
 	recs, errs := gathered(t, s, ids)
-	recs = append(recs, get(t, s, ids[0]))
+	recs = append(recs, fixture.Get(t, s, ids[0]))
 	for i, rec := range recs {
 		if rec == nil || rec.RevokedAt.IsZero() || rec.RevokedBy != "admin:ada" || rec.RevokedReason != "breach" {
 			t.Errorf("%d: %+v, %v; want one revoked by admin:ada", i, rec, errs)
@@ -118,12 +119,12 @@ func TestGivingUp(t *testing.T) {
 		if i%2 == 0 {
 			kept.Go(func() {
 				if _, err := s.Get(context.Background(), id); err != nil {
-					t.Errorf("one that waited: %v", chain(err))
+					t.Errorf("one that waited: %v", fixture.Chain(err))
 				}
 			})
 		}
 	}
-	eventually(t, "the queue", func() bool { return s.gets.Waiting() == 30 })
+	fixture.Eventually(t, "the queue", func() bool { return s.gets.Waiting() == 30 })
 	cancel()
 	gone.Wait()
 	s.gets.Leave(lane)
@@ -157,11 +158,11 @@ func TestReadsOwnWrites(t *testing.T) {
 		wg.Go(func() {
 			for range 20 {
 				id := add(t, b, "ann")
-				if get(t, a, id).Version != 1 {
+				if fixture.Get(t, a, id).Version != 1 {
 					t.Error("not as it was made")
 				}
-				revoke(t, b, id)
-				if get(t, a, id).RevokedAt.IsZero() {
+				fixture.Revoke(t, b, id)
+				if fixture.Get(t, a, id).RevokedAt.IsZero() {
 					t.Error("a revocation that was acknowledged is not seen")
 				}
 			}
@@ -189,7 +190,7 @@ func TestLimitAcrossNodes(t *testing.T) {
 				made++
 			case latchkey.CodeLimitReached:
 			default:
-				t.Errorf("Create: %v", chain(err))
+				t.Errorf("Create: %v", fixture.Chain(err))
 			}
 		})
 	}
@@ -212,7 +213,7 @@ func TestNoDeadlock(t *testing.T) {
 					c := signIn(s, []string{"ann", "bob"}[worker%2])
 					c.Record.SID, c.Limit = "sid", 6
 					if _, err := s.Create(context.Background(), c); err != nil {
-						t.Errorf("Create: %v", chain(err))
+						t.Errorf("Create: %v", fixture.Chain(err))
 					}
 					ids = append(ids, c.Record.ID)
 				}
@@ -222,14 +223,14 @@ func TestNoDeadlock(t *testing.T) {
 					touches = append(touches, latchkey.Touch{ID: id, At: storeNow(s)})
 				}
 				if err := s.Touch(context.Background(), touches); err != nil {
-					t.Errorf("Touch: %v", chain(err))
+					t.Errorf("Touch: %v", fixture.Chain(err))
 				}
 				r := latchkey.Revocation{Provider: "idp", SID: "sid", Event: audit.Event{Action: audit.RevokeSID}}
 				if worker%3 == 0 {
 					r = latchkey.Revocation{Provider: "idp", Subject: "ann", Event: audit.Event{Action: audit.RevokeIdentity}}
 				}
 				if _, err := s.Revoke(context.Background(), r); err != nil {
-					t.Errorf("Revoke: %v", chain(err))
+					t.Errorf("Revoke: %v", fixture.Chain(err))
 				}
 			}
 		})
@@ -245,7 +246,7 @@ func TestTrailWaits(t *testing.T) {
 	ctx := t.Context()
 	first, err := s.Audit(ctx, audit.Query{Ascending: true})
 	if err != nil || len(first.Events) != 1 {
-		t.Fatalf("%v, %v", first, chain(err))
+		t.Fatalf("%v, %v", first, fixture.Chain(err))
 	}
 	conn, err := pgx.Connect(ctx, pg.URL)
 	if err != nil {
@@ -263,13 +264,13 @@ func TestTrailWaits(t *testing.T) {
 		t.Errorf("read past a position that is to come: %v, %v", page, err)
 	}
 	if down, err := s.Audit(ctx, audit.Query{}); err != nil || len(down.Events) != 2 {
-		t.Errorf("downwards: %v, %v; want the two that are committed", down, chain(err))
+		t.Errorf("downwards: %v, %v; want the two that are committed", down, fixture.Chain(err))
 	}
 	if err := script(ctx, conn.PgConn(), "COMMIT"); err != nil {
 		t.Fatal(err)
 	}
 	page, err = s.Audit(ctx, after)
 	if err != nil || len(page.Events) != 2 || page.Events[0].Actor != "early" {
-		t.Errorf("%v, %v; want both, the early one first", page, chain(err))
+		t.Errorf("%v, %v; want both, the early one first", page, fixture.Chain(err))
 	}
 }

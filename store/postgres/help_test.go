@@ -2,12 +2,8 @@ package postgres
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -15,8 +11,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/latchkey-go/latchkey"
-	"github.com/latchkey-go/latchkey/audit"
 	"github.com/latchkey-go/latchkey/internal/servers"
+	"github.com/latchkey-go/latchkey/store/internal/fixture"
 )
 
 // pg is the server that tests share which leave it running.
@@ -94,84 +90,10 @@ func query(t testing.TB, url, text string) (n int64) {
 func storeNow(s *Store) time.Time { return timeOf(s.StoreTime(s.clock.Now())) }
 
 // signIn is a Create for a subject at the store's time.
-func signIn(s *Store, subject string) latchkey.Create {
-	now := storeNow(s)
-	var id latchkey.ID
-	_, _ = rand.Read(id[:]) // never fails
-	binary.BigEndian.PutUint64(id[:8], uint64(now.UnixMilli())<<16|uint64(id[6])<<8|uint64(id[7]))
-	id[6], id[8] = 0x70|id[6]&0x0f, 0x80|id[8]&0x3f
-	rec := latchkey.Record{ID: id, Provider: "idp", Subject: subject, CreatedAt: now, LastSeenAt: now, RotatedAt: now, AuthTime: now,
-		Idle: time.Hour, Lifetime: 24 * time.Hour, ExpiresAt: now.Add(24 * time.Hour), UserAgent: "Firefox on Linux"}
-	_, _ = rand.Read(rec.SecretHash[:])
-	return latchkey.Create{Record: rec, Event: audit.Event{Time: now, Action: audit.Create, Actor: "user", Session: id.String(),
-		Provider: "idp", Subject: subject, Outcome: audit.Done}}
-}
+func signIn(s *Store, subject string) latchkey.Create { return fixture.SignIn(storeNow(s), subject) }
 
 // add signs a subject in.
 func add(t testing.TB, s *Store, subject string) latchkey.ID {
 	t.Helper()
-	c := signIn(s, subject)
-	if _, err := s.Create(context.Background(), c); err != nil {
-		t.Fatalf("Create: %v", chain(err))
-	}
-	return c.Record.ID
-}
-
-// revocation ends one session.
-func revocation(id latchkey.ID) latchkey.Revocation {
-	return latchkey.Revocation{ID: id, By: "admin:ada", Reason: "test",
-		Event: audit.Event{Action: audit.Revoke, Actor: "admin:ada", Session: id.String(), Outcome: audit.Done}}
-}
-
-func revoke(t testing.TB, s *Store, id latchkey.ID) {
-	t.Helper()
-	if _, err := s.Revoke(context.Background(), revocation(id)); err != nil {
-		t.Fatalf("Revoke: %v", chain(err))
-	}
-}
-
-func get(t testing.TB, s *Store, id latchkey.ID) *latchkey.Record {
-	t.Helper()
-	rec, err := s.Get(context.Background(), id)
-	if err != nil {
-		t.Fatalf("Get: %v", chain(err))
-	}
-	return rec
-}
-
-// chain is an error with all its causes, in one line.
-func chain(err error) string {
-	if err == nil {
-		return ""
-	}
-	text := err.Error()
-	for err = errors.Unwrap(err); err != nil; err = errors.Unwrap(err) {
-		if !strings.Contains(text, err.Error()) {
-			text += ": " + err.Error()
-		}
-	}
-	return text
-}
-
-// wantUnavailable checks an error's code and that it or its cause says what to do.
-func wantUnavailable(t testing.TB, err error, say string) {
-	t.Helper()
-	if latchkey.CodeOf(err) != latchkey.CodeStoreUnavailable {
-		t.Fatalf("error is %q (%v), want %q", latchkey.CodeOf(err), err, latchkey.CodeStoreUnavailable)
-	}
-	if told := chain(err); !strings.Contains(told, say) {
-		t.Errorf("error is %q, want it to say %q", told, say)
-	}
-}
-
-// eventually waits for something that another goroutine or program does.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-		time.Sleep(time.Millisecond)
-	}
+	return fixture.Add(t, s, signIn(s, subject))
 }

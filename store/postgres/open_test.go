@@ -15,6 +15,7 @@ import (
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/audit"
 	"github.com/latchkey-go/latchkey/internal/servers"
+	"github.com/latchkey-go/latchkey/store/internal/fixture"
 )
 
 // secret is a password that no message may hold.
@@ -117,13 +118,13 @@ func TestCannotOpen(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Open(t.Context(), Config{URL: test.url, Timeout: 20 * time.Second})
-			wantUnavailable(t, err, test.say)
+			fixture.Unavailable(t, err, test.say)
 			wantNoSecret(t, err)
 			if !strings.Contains(err.Error(), "postgres store ") {
 				t.Errorf("the message does not name the server: %v", err)
 			}
 			_, _, err = Migrate(t.Context(), Config{URL: test.url, Timeout: 20 * time.Second})
-			wantUnavailable(t, err, test.say)
+			fixture.Unavailable(t, err, test.say)
 			wantNoSecret(t, err)
 		})
 	}
@@ -131,11 +132,11 @@ func TestCannotOpen(t *testing.T) {
 		t.Errorf("%d tables in other people's schemas, want the 2 there were", n)
 	}
 	_, err := Open(t.Context(), Config{URL: server.URL + "?schema=absent", MustExist: true})
-	wantUnavailable(t, err, `no Latchkey store in schema "absent"`)
+	fixture.Unavailable(t, err, `no Latchkey store in schema "absent"`)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err = Open(ctx, Config{URL: server.URL})
-	wantUnavailable(t, err, "canceled")
+	fixture.Unavailable(t, err, "canceled")
 }
 
 // Any number of programs may find an empty database at once: one makes the store.
@@ -147,7 +148,7 @@ func TestMadeOnce(t *testing.T) {
 		wg.Go(func() {
 			s, err := Open(context.Background(), Config{URL: url, Timeout: time.Minute, Mark: fmt.Sprint("mark", i)})
 			if err != nil {
-				t.Error(chain(err))
+				t.Error(fixture.Chain(err))
 				return
 			}
 			defer s.Close()
@@ -194,10 +195,10 @@ func TestMigrate(t *testing.T) {
 	files := fstest.MapFS{"migrations/0001_sessions.sql": {Data: first}}
 	files["migrations/0002_more.sql"] = &fstest.MapFile{Data: []byte("ALTER TABLE latchkey.session ADD COLUMN more bigint;")}
 	if from, to, err := migrate(t.Context(), cfg, files); err != nil || from != known() || to != 2 {
-		t.Fatalf("newer: from %d to %d, %v", from, to, chain(err))
+		t.Fatalf("newer: from %d to %d, %v", from, to, fixture.Chain(err))
 	}
-	get(t, running, id) // whose statement was prepared before
-	revoke(t, running, add(t, running, "ann"))
+	fixture.Get(t, running, id) // whose statement was prepared before
+	fixture.Revoke(t, running, add(t, running, "ann"))
 	s := mustOpen(t, cfg)
 	if sc := s.Schema(); sc.Version != 2 || sc.Needs != needed || sc.Known != known() {
 		t.Errorf("schema is %+v", sc)
@@ -222,7 +223,7 @@ func TestMigrate(t *testing.T) {
 		func() error { _, _, err := Migrate(t.Context(), cfg); return err },
 	} {
 		err := open()
-		wantUnavailable(t, err, "has schema 99, which is newer than this program's")
+		fixture.Unavailable(t, err, "has schema 99, which is newer than this program's")
 		if !errors.Is(err, ErrSchema) {
 			t.Error("the cause is not ErrSchema")
 		}
@@ -231,11 +232,11 @@ func TestMigrate(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = running.Get(t.Context(), id)
-	wantUnavailable(t, err, "use a newer latchkey")
+	fixture.Unavailable(t, err, "use a newer latchkey")
 
 	tamper(t, pg.URL, "UPDATE "+schema+".meta SET value = '0' WHERE name IN ('version', 'needs')")
 	_, err = Open(t.Context(), cfg)
-	wantUnavailable(t, err, "run `latchkey migrate`")
+	fixture.Unavailable(t, err, "run `latchkey migrate`")
 	if !errors.Is(err, ErrSchema) {
 		t.Error("the cause is not ErrSchema")
 	}
@@ -254,7 +255,7 @@ func TestMissingStoreRow(t *testing.T) {
 		"Create":  func() error { _, err := s.Create(ctx, signIn(s, "bob")); return err },
 		"Patch":   func() error { return s.Patch(ctx, latchkey.Patch{Record: latchkey.Record{ID: id, Version: 1}}) },
 		"Touch":   func() error { return s.Touch(ctx, []latchkey.Touch{{ID: id}}) },
-		"Revoke":  func() error { _, err := s.Revoke(ctx, revocation(id)); return err },
+		"Revoke":  func() error { _, err := s.Revoke(ctx, fixture.Revocation(id)); return err },
 		"All":     func() error { _, err := s.Revoke(ctx, latchkey.Revocation{All: true}); return err },
 		"List":    func() error { _, err := s.List(ctx, latchkey.ListQuery{}); return err },
 		"Count":   func() error { _, err := s.Count(ctx); return err },
@@ -262,11 +263,11 @@ func TestMissingStoreRow(t *testing.T) {
 		"Marked":  func() error { _, err := s.Marked(ctx); return err },
 		"Open":    func() error { _, err := Open(ctx, Config{URL: url, MustExist: true}); return err },
 	} {
-		t.Run(name, func(t *testing.T) { wantUnavailable(t, call(), "the row that describes the store is missing") })
+		t.Run(name, func(t *testing.T) { fixture.Unavailable(t, call(), "the row that describes the store is missing") })
 	}
 	recs, errs := gathered(t, mustOpenAnyway(t, s), []latchkey.ID{id, id})
 	for i := range recs {
-		wantUnavailable(t, errs[i], "the row that describes the store is missing")
+		fixture.Unavailable(t, errs[i], "the row that describes the store is missing")
 	}
 }
 
@@ -302,32 +303,32 @@ func TestLeastRights(t *testing.T) {
 		t.Errorf("the page has %d grants, want 3", grants)
 	}
 	s := mustOpen(t, Config{URL: strings.Replace(url, servers.User+"@", "service@", 1), Timeout: time.Minute, MustExist: true})
-	f := follow(t, s, often)
+	f := fixture.Follow(t, s, often)
 	ctx, id := t.Context(), add(t, s, "ann")
-	if err := s.Patch(ctx, latchkey.Patch{Record: *get(t, s, id)}); err != nil {
-		t.Error(chain(err))
+	if err := s.Patch(ctx, latchkey.Patch{Record: *fixture.Get(t, s, id)}); err != nil {
+		t.Error(fixture.Chain(err))
 	}
 	if err := s.Touch(ctx, []latchkey.Touch{{ID: id, At: storeNow(s)}}); err != nil {
-		t.Error(chain(err))
+		t.Error(fixture.Chain(err))
 	}
 	if err := s.Spend(ctx, [32]byte{1}, storeNow(s).Add(time.Minute)); err != nil {
-		t.Error(chain(err))
+		t.Error(fixture.Chain(err))
 	}
-	revoke(t, s, id)
+	fixture.Revoke(t, s, id)
 	if _, err := s.Revoke(ctx, latchkey.Revocation{All: true}); err != nil {
-		t.Error(chain(err))
+		t.Error(fixture.Chain(err))
 	}
 	if n, err := s.Purge(ctx, latchkey.Purge{EndedBefore: storeNow(s).Add(time.Minute), Erase: latchkey.Identity{Provider: "idp", Subject: "ann"}}); err != nil || n != 1 {
-		t.Errorf("purged %d, %v", n, chain(err))
+		t.Errorf("purged %d, %v", n, fixture.Chain(err))
 	}
 	if page, err := s.Audit(ctx, audit.Query{Ascending: true, Subject: "x"}); err != nil || len(page.Events) != 0 {
-		t.Errorf("%v, %v", page, chain(err))
+		t.Errorf("%v, %v", page, fixture.Chain(err))
 	}
 	if err := s.housekeep(ctx); err != nil {
-		t.Error(chain(err))
+		t.Error(fixture.Chain(err))
 	}
-	resets := f.resets()
+	resets := f.Resets()
 	tamper(t, pg.URL, "DELETE FROM "+schema+".run") // as after a crash
-	eventually(t, "a new run", func() bool { return f.resets() > resets+1 })
-	f.proven(t)
+	fixture.Eventually(t, "a new run", func() bool { return f.Resets() > resets+1 })
+	f.Proven(t)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/internal/servers"
+	"github.com/latchkey-go/latchkey/store/internal/fixture"
 	"github.com/latchkey-go/latchkey/store/storetest"
 )
 
@@ -28,21 +29,21 @@ func TestThroughPooler(t *testing.T) {
 	if is := b.Schema(); !is.Pooler || !is.Listens {
 		t.Errorf("schema is %+v, want a pooler and listening", is)
 	}
-	polled, woken := follow(t, a, often), follow(t, b, seldom)
-	eventually(t, "the listener", b.hears.Load)
+	polled, woken := fixture.Follow(t, a, often), fixture.Follow(t, b, seldom)
+	fixture.Eventually(t, "the listener", b.hears.Load)
 	for range 10 {
 		one, two := add(t, a, "ann"), add(t, b, "ann")
-		get(t, b, one)
-		revoke(t, a, one)
-		revoke(t, b, two)
-		eventually(t, "the other's revocation, by polling", func() bool { return polled.times(two) == 1 })
-		eventually(t, "the other's revocation, by notification", func() bool { return woken.times(one) == 1 })
-		if get(t, b, one).RevokedAt.IsZero() || get(t, a, two).RevokedAt.IsZero() {
+		fixture.Get(t, b, one)
+		fixture.Revoke(t, a, one)
+		fixture.Revoke(t, b, two)
+		fixture.Eventually(t, "the other's revocation, by polling", func() bool { return polled.Times(two) == 1 })
+		fixture.Eventually(t, "the other's revocation, by notification", func() bool { return woken.Times(one) == 1 })
+		if fixture.Get(t, b, one).RevokedAt.IsZero() || fixture.Get(t, a, two).RevokedAt.IsZero() {
 			t.Error("a revocation is not seen")
 		}
 	}
-	if polled.resets()+woken.resets() != 2 {
-		t.Errorf("%d and %d resets, want the first ones only", polled.resets(), woken.resets())
+	if polled.Resets()+woken.Resets() != 2 {
+		t.Errorf("%d and %d resets, want the first ones only", polled.Resets(), woken.Resets())
 	}
 
 	other := newURL(t)
@@ -54,17 +55,17 @@ func TestThroughPooler(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Open(t.Context(), Config{URL: pooled(pooler, url), FeedURL: test.feed, Timeout: 20 * time.Second})
-			wantUnavailable(t, err, test.say)
+			fixture.Unavailable(t, err, test.say)
 		})
 	}
 	// What the pooler does not pass on, it is told.
 	if _, err := Open(t.Context(), Config{URL: pooled(pooler, url) + "&pooler=0", Timeout: 20 * time.Second}); err != nil {
-		wantUnavailable(t, err, "pooler=1")
+		fixture.Unavailable(t, err, "pooler=1")
 	}
 	direct := mustOpen(t, Config{URL: url + "&pooler=1", Timeout: time.Minute})
-	get(t, direct, add(t, direct, "ann"))
+	fixture.Get(t, direct, add(t, direct, "ann"))
 	if _, err := direct.Revoke(t.Context(), latchkey.Revocation{Provider: "idp", Subject: "ann"}); err != nil {
-		t.Error(chain(err))
+		t.Error(fixture.Chain(err))
 	}
 }
 
@@ -73,10 +74,10 @@ func TestMigrateThroughPooler(t *testing.T) {
 	pooler := servers.StartPgBouncer(t, pg)
 	url := newURL(t)
 	if from, to, err := Migrate(t.Context(), Config{URL: pooled(pooler, url), Timeout: time.Minute}); err != nil || from != 0 || to != known() {
-		t.Fatalf("from %d to %d, %v", from, to, chain(err))
+		t.Fatalf("from %d to %d, %v", from, to, fixture.Chain(err))
 	}
 	s := mustOpen(t, Config{URL: pooled(pooler, url), Timeout: time.Minute, MustExist: true})
-	revoke(t, s, add(t, s, "ann"))
+	fixture.Revoke(t, s, add(t, s, "ann"))
 }
 
 // The whole suite, through a pooler in transaction mode and with a polled feed.

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/store/internal/fixture"
 )
 
 // someIDs are n different IDs.
@@ -90,17 +91,17 @@ func TestHearsay(t *testing.T) {
 		liar.wakeOthers(item{a.tokens.Load() + token, latchkey.Batch{IDs: []latchkey.ID{other}}})
 	}
 	notify(liar.payloads()[0])
-	eventually(t, "the hearsay", func() bool { return f.times(other) > 0 })
-	revoke(t, a, victim)
-	eventually(t, "the revocation", func() bool { return f.times(victim) > 0 })
+	fixture.Eventually(t, "the hearsay", func() bool { return f.Times(other) > 0 })
+	fixture.Revoke(t, a, victim)
+	fixture.Eventually(t, "the revocation", func() bool { return f.Times(victim) > 0 })
 	for _, nonsense := range []string{"", ".", "-", next, next + "!", next + "AAAA", strings.Repeat("z", 7000),
 		next + base64.RawURLEncoding.EncodeToString([]byte{1, 2, 3}), next + base64.RawURLEncoding.EncodeToString([]byte{1, 0, 255, 255, 255, 255, 255, 255, 255, 255, 1})} {
 		notify(nonsense)
 	}
 	victim = add(t, a, "ann")
-	revoke(t, a, victim)
-	eventually(t, "the next revocation", func() bool { return f.times(victim) > 0 })
-	if !b.hears.Load() || f.resets() != 1 {
+	fixture.Revoke(t, a, victim)
+	fixture.Eventually(t, "the next revocation", func() bool { return f.Times(victim) > 0 })
+	if !b.hears.Load() || f.Resets() != 1 {
 		t.Error("nonsense broke the listener")
 	}
 }
@@ -116,13 +117,13 @@ func TestForetold(t *testing.T) {
 		liar.wakeOthers(item{a.tokens.Load() + token, latchkey.Batch{IDs: []latchkey.ID{victim}}})
 	}
 	tamper(t, pg.URL, `SELECT pg_notify('`+channel(b.t.schema)+`', '`+liar.payloads()[0]+`')`)
-	eventually(t, "the hearsay", func() bool { return f.times(victim) == 10 })
-	if !get(t, b, victim).RevokedAt.IsZero() { // a cache refills
+	fixture.Eventually(t, "the hearsay", func() bool { return f.Times(victim) == 10 })
+	if !fixture.Get(t, b, victim).RevokedAt.IsZero() { // a cache refills
 		t.Fatal("has ended already")
 	}
-	revoke(t, a, victim)
-	f.proven(t)
-	if n := f.times(victim); n != 11 {
+	fixture.Revoke(t, a, victim)
+	f.Proven(t)
+	if n := f.Times(victim); n != 11 {
 		t.Errorf("told %d times by a proof from after the revocation, want 10 forged ones and the log's", n)
 	}
 }

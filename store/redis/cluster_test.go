@@ -11,6 +11,7 @@ import (
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/internal/servers"
+	"github.com/latchkey-go/latchkey/store/internal/fixture"
 	"github.com/latchkey-go/latchkey/store/storetest"
 )
 
@@ -72,7 +73,7 @@ func people(t *testing.T, s *Store, n int) (ids []latchkey.ID) {
 		c := person(s, i)
 		c.Record.SID = fmt.Sprint("sid", i%3)
 		if _, err := s.Create(t.Context(), c); err != nil {
-			t.Fatal(errorChain(err))
+			t.Fatal(fixture.Chain(err))
 		}
 		ids = append(ids, c.Record.ID)
 	}
@@ -94,32 +95,32 @@ func TestCluster(t *testing.T) {
 	s, other := openURL(t, group.URL), openURL(t, group.URL)
 	ids := people(t, s, 60)
 	f := follow(t, other)
-	f.await(t, func(b latchkey.Batch) bool { return b.Sent != (latchkey.Moment{}) })
+	f.Await(t, "a proof", func(b latchkey.Batch) bool { return b.Sent != (latchkey.Moment{}) })
 	for _, id := range ids[:20] {
-		if _, err := s.Revoke(t.Context(), revocation(id)); err != nil {
-			t.Fatal(errorChain(err))
+		if _, err := s.Revoke(t.Context(), fixture.Revocation(id)); err != nil {
+			t.Fatal(fixture.Chain(err))
 		}
-		f.await(t, func(b latchkey.Batch) bool { return slices.Contains(b.IDs, id) })
+		f.Await(t, "the revocation", func(b latchkey.Batch) bool { return slices.Contains(b.IDs, id) })
 	}
 	result, err := s.Revoke(t.Context(), latchkey.Revocation{Provider: "idp", SID: "sid1", By: "x"})
 	if err != nil || result.Count != 13 {
-		t.Errorf("revoked %d by sid, %v; want the 13 that were live", result.Count, errorChain(err))
+		t.Errorf("revoked %d by sid, %v; want the 13 that were live", result.Count, fixture.Chain(err))
 	}
 	counts, err := other.Count(t.Context())
 	if want := (latchkey.Counts{Live: 27, Identities: 27, Ended: 33}); err != nil || counts != want {
-		t.Errorf("counted %+v, %v; want %+v", counts, errorChain(err), want)
+		t.Errorf("counted %+v, %v; want %+v", counts, fixture.Chain(err), want)
 	}
 	list, err := other.List(t.Context(), latchkey.ListQuery{Limit: 10})
 	if err != nil || len(list.Records) != 10 || list.Next.IsZero() || list.Records[0].ID != ids[59] {
-		t.Errorf("listed %d, %v", len(list.Records), errorChain(err))
+		t.Errorf("listed %d, %v", len(list.Records), fixture.Chain(err))
 	}
 	if result, err = s.Revoke(t.Context(), latchkey.Revocation{All: true, By: "x"}); err != nil || result.Count != 27 {
-		t.Errorf("revoked %d of everybody, %v; want 27", result.Count, errorChain(err))
+		t.Errorf("revoked %d of everybody, %v; want 27", result.Count, fixture.Chain(err))
 	}
-	f.await(t, func(b latchkey.Batch) bool { return b.All })
+	f.Await(t, "the end of everything", func(b latchkey.Batch) bool { return b.All })
 	for _, id := range ids {
 		if rec, err := other.Get(t.Context(), id); err != nil || rec.RevokedAt.IsZero() {
-			t.Fatalf("%+v, %v after everything was ended", rec, errorChain(err))
+			t.Fatalf("%+v, %v after everything was ended", rec, fixture.Chain(err))
 		}
 	}
 }
@@ -143,11 +144,11 @@ func TestClusterFailover(t *testing.T) {
 	if len(safe) == 0 || len(hit) == 0 {
 		t.Fatal("the sessions are all in one place")
 	}
-	if _, err := s.Revoke(t.Context(), revocation(hit[0])); err != nil {
-		t.Fatal(errorChain(err))
+	if _, err := s.Revoke(t.Context(), fixture.Revocation(hit[0])); err != nil {
+		t.Fatal(fixture.Chain(err))
 	}
 	victim.Kill(t)
-	if err := <-f.ended; latchkey.CodeOf(err) != latchkey.CodeStoreUnavailable {
+	if err := f.Ended(); latchkey.CodeOf(err) != latchkey.CodeStoreUnavailable {
 		t.Errorf("Follow ended with %v", err)
 	}
 	if !readable(t, s, safe) {
@@ -155,13 +156,13 @@ func TestClusterFailover(t *testing.T) {
 	}
 	// The lone replica has nobody to confirm what it does; the old primary comes back as its replica.
 	victim.Restart(t)
-	eventually(t, func() bool { return readable(t, s, ids) })
+	fixture.Eventually(t, "the sessions", func() bool { return readable(t, s, ids) })
 	if rec, err := s.Get(t.Context(), hit[0]); err != nil || rec.RevokedAt.IsZero() {
-		t.Errorf("a confirmed revocation after the failover: %+v, %v", rec, errorChain(err))
+		t.Errorf("a confirmed revocation after the failover: %+v, %v", rec, fixture.Chain(err))
 	}
 	proven(t, s)
-	if _, err := s.Revoke(t.Context(), revocation(hit[1])); err != nil {
-		t.Errorf("Revoke after the failover: %v", errorChain(err))
+	if _, err := s.Revoke(t.Context(), fixture.Revocation(hit[1])); err != nil {
+		t.Errorf("Revoke after the failover: %v", fixture.Chain(err))
 	}
 }
 
@@ -182,18 +183,18 @@ func TestClusterSlotMove(t *testing.T) {
 	}
 	f := follow(t, s)
 	group.MoveSlot(t, slot, from, to)
-	if err := <-f.ended; latchkey.CodeOf(err) != latchkey.CodeStoreUnavailable {
+	if err := f.Ended(); latchkey.CodeOf(err) != latchkey.CodeStoreUnavailable {
 		t.Errorf("Follow ended with %v", err)
 	}
-	eventually(t, func() bool { return readable(t, s, ids) })
+	fixture.Eventually(t, "the sessions", func() bool { return readable(t, s, ids) })
 	if got := s.view.Load().at(tag).addr; got != to.Addr {
 		t.Errorf("the slot is believed to be at %s, it is at %s", got, to.Addr)
 	}
 	f = follow(t, s)
-	if _, err := s.Revoke(t.Context(), revocation(id)); err != nil {
-		t.Fatal(errorChain(err))
+	if _, err := s.Revoke(t.Context(), fixture.Revocation(id)); err != nil {
+		t.Fatal(fixture.Chain(err))
 	}
-	if !f.told(id) {
+	if !f.Saw(id) {
 		t.Error("the revocation was not published where the slot is now")
 	}
 }
@@ -205,16 +206,16 @@ func TestClusterEraseDuringSignIn(t *testing.T) {
 	s := openURL(t, group.URL+"?wait=0")
 	c := person(s, 1)
 	if err := s.announce(t.Context(), &c.Record, 0); err != nil {
-		t.Fatal(errorChain(err))
+		t.Fatal(fixture.Chain(err))
 	}
 	if _, err := s.Purge(t.Context(), latchkey.Purge{Erase: c.Record.Identity()}); err != nil {
-		t.Fatal(errorChain(err))
+		t.Fatal(fixture.Chain(err))
 	}
 	if _, err := s.create(t.Context(), &c); err != nil {
-		t.Fatal(errorChain(err))
+		t.Fatal(fixture.Chain(err))
 	}
 	result, err := s.Revoke(t.Context(), latchkey.Revocation{Subject: c.Record.Subject, AnyProvider: true, By: "x"})
 	if err != nil || result.Count != 1 {
-		t.Errorf("revoked %d sessions of the subject, %v; want 1", result.Count, errorChain(err))
+		t.Errorf("revoked %d sessions of the subject, %v; want 1", result.Count, fixture.Chain(err))
 	}
 }

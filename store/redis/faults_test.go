@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -16,46 +15,23 @@ import (
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/audit"
 	"github.com/latchkey-go/latchkey/internal/servers"
+	"github.com/latchkey-go/latchkey/store/internal/fixture"
 )
 
 // session is a Create of a session of ann that begins now and lives for an hour.
 func session(s *Store) latchkey.Create {
-	now := time.UnixMicro(s.StoreTime(s.cfg.Clock.Now())).UTC()
-	var id latchkey.ID
-	for i := range id {
-		id[i] = byte(prefixes.Add(1) * 37)
-	}
-	copy(id[:8], strconv.AppendInt(nil, prefixes.Add(1)+10_000_000, 10))
-	who := latchkey.Identity{Provider: "idp", Subject: "ann"}
-	placement := s.placementOf(who)
-	id[6], id[7], id[8] = 0x70|byte(placement>>8), byte(placement), 0x80|id[8]&0x3f
-	return latchkey.Create{Record: latchkey.Record{ID: id, Provider: who.Provider, Subject: who.Subject, CreatedAt: now, LastSeenAt: now,
-		Idle: time.Hour, Lifetime: time.Hour, ExpiresAt: now.Add(time.Hour)},
-		Event: audit.Event{Time: now, Action: audit.Create, Actor: "user", Session: id.String(), Provider: who.Provider, Subject: who.Subject, Outcome: audit.Done}}
+	c := fixture.SignIn(time.UnixMicro(s.StoreTime(s.cfg.Clock.Now())).UTC(), "ann")
+	placement := s.placementOf(latchkey.Identity{Provider: c.Record.Provider, Subject: c.Record.Subject})
+	id := &c.Record.ID
+	id[6], id[7] = 0x70|byte(placement>>8), byte(placement)
+	c.Event.Session = id.String()
+	c.Record.Lifetime, c.Record.ExpiresAt = time.Hour, c.Record.CreatedAt.Add(time.Hour)
+	return c
 }
 
 func add(t *testing.T, s *Store) latchkey.ID {
 	t.Helper()
-	c := session(s)
-	if _, err := s.Create(t.Context(), c); err != nil {
-		t.Fatalf("Create: %v", cause(err))
-	}
-	return c.Record.ID
-}
-
-// cause is what an operator's log would show.
-func cause(err error) error {
-	for {
-		inner := errors.Unwrap(err)
-		if inner == nil {
-			return err
-		}
-		err = inner
-	}
-}
-
-func revocation(id latchkey.ID) latchkey.Revocation {
-	return latchkey.Revocation{ID: id, By: "admin:ada", Reason: "test", Event: audit.Event{Action: audit.Revoke, Actor: "admin:ada", Session: id.String()}}
+	return fixture.Add(t, s, session(s))
 }
 
 // do runs a command on a store's server.
@@ -69,22 +45,9 @@ func do(t *testing.T, s *Store, command ...string) {
 
 func wantUnavailable(t *testing.T, what string, err error, because string) {
 	t.Helper()
-	var e *latchkey.Error
-	if !errors.As(err, &e) || e.Code != latchkey.CodeStoreUnavailable {
-		t.Errorf("%s: %v, want store_unavailable", what, err)
-		return
+	if told := fixture.Chain(err); latchkey.CodeOf(err) != latchkey.CodeStoreUnavailable || !strings.Contains(told, because) {
+		t.Errorf("%s: %q, %s; want store_unavailable, and told of %q", what, latchkey.CodeOf(err), told, because)
 	}
-	if text := e.Error() + ": " + cause(err).Error() + " " + errorChain(err); !strings.Contains(text, because) {
-		t.Errorf("%s: %s; want it to tell of %q", what, text, because)
-	}
-}
-
-func errorChain(err error) string {
-	var b strings.Builder
-	for ; err != nil; err = errors.Unwrap(err) {
-		b.WriteString(err.Error() + "; ")
-	}
-	return b.String()
 }
 
 // Servers repeat what they do not understand. The password is not passed on.
@@ -97,8 +60,8 @@ func TestErrorsHideThePassword(t *testing.T) {
 			s.Close()
 		}
 		wantUnavailable(t, mode.Mode.String(), err, addr)
-		if strings.Contains(errorChain(err), "s3cret") {
-			t.Errorf("%v: the error repeats the password: %s", mode.Mode, errorChain(err))
+		if strings.Contains(fixture.Chain(err), "s3cret") {
+			t.Errorf("%v: the error repeats the password: %s", mode.Mode, fixture.Chain(err))
 		}
 	}
 }
@@ -196,8 +159,8 @@ func TestOpenRefuses(t *testing.T) {
 				s.Close()
 			}
 			wantUnavailable(t, name, err, c.because)
-			if err != nil && (strings.Contains(errorChain(err), "wr0ng") || strings.Contains(err.Error(), "\n")) {
-				t.Errorf("%v", errorChain(err))
+			if err != nil && (strings.Contains(fixture.Chain(err), "wr0ng") || strings.Contains(err.Error(), "\n")) {
+				t.Errorf("%v", fixture.Chain(err))
 			}
 		})
 	}
@@ -219,7 +182,7 @@ func TestForeignKeys(t *testing.T) {
 		t.Helper()
 		_, err := s.Get(t.Context(), id)
 		wantUnavailable(t, "Get", err, because)
-		_, err = s.Revoke(t.Context(), revocation(id))
+		_, err = s.Revoke(t.Context(), fixture.Revocation(id))
 		wantUnavailable(t, "Revoke", err, because)
 		wantUnavailable(t, "Patch", s.Patch(t.Context(), patch), because)
 		_, err = s.List(t.Context(), latchkey.ListQuery{})
@@ -282,7 +245,7 @@ func TestStoreGone(t *testing.T) {
 	id := add(t, s)
 	f := follow(t, s)
 	do(t, s, "FLUSHALL")
-	if err := <-f.ended; latchkey.CodeOf(err) != latchkey.CodeStoreUnavailable {
+	if err := f.Ended(); latchkey.CodeOf(err) != latchkey.CodeStoreUnavailable {
 		t.Errorf("Follow ended with %v", err)
 	}
 	next := mustOpen(t, Config{Addrs: []string{server.Addr}, Prefix: defaultPrefix})
@@ -306,27 +269,27 @@ func TestServerKilled(t *testing.T) {
 	s := mustOpen(t, Config{Addrs: []string{server.Addr}, Timeout: time.Second})
 	live, ended := add(t, s), add(t, s)
 	following := follow(t, s)
-	if _, err := s.Revoke(t.Context(), revocation(ended)); err != nil {
+	if _, err := s.Revoke(t.Context(), fixture.Revocation(ended)); err != nil {
 		t.Fatal(err)
 	}
 	server.Kill(t)
-	if err := <-following.ended; latchkey.CodeOf(err) != latchkey.CodeStoreUnavailable {
+	if err := following.Ended(); latchkey.CodeOf(err) != latchkey.CodeStoreUnavailable {
 		t.Errorf("Follow ended with %v", err)
 	}
 	_, err := s.Get(t.Context(), live)
 	wantUnavailable(t, "Get", err, "")
-	_, err = s.Revoke(t.Context(), revocation(live))
+	_, err = s.Revoke(t.Context(), fixture.Revocation(live))
 	wantUnavailable(t, "Revoke", err, "")
 	server.Restart(t)
-	eventually(t, func() bool { _, err := s.Get(t.Context(), live); return err == nil })
+	fixture.Eventually(t, "an answer", func() bool { _, err := s.Get(t.Context(), live); return err == nil })
 	rec, err := s.Get(t.Context(), live)
 	if err != nil || !rec.RevokedAt.IsZero() {
-		t.Errorf("the live session: %+v, %v", rec, errorChain(err))
+		t.Errorf("the live session: %+v, %v", rec, fixture.Chain(err))
 	}
 	if rec, err = s.Get(t.Context(), ended); err != nil || rec.RevokedAt.IsZero() {
-		t.Errorf("the revoked session: %+v, %v", rec, errorChain(err))
+		t.Errorf("the revoked session: %+v, %v", rec, fixture.Chain(err))
 	}
-	eventually(t, func() bool {
+	fixture.Eventually(t, "a proof", func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		return s.Follow(ctx, 10*time.Millisecond, func(b latchkey.Batch) {
@@ -336,8 +299,8 @@ func TestServerKilled(t *testing.T) {
 		}) == context.Canceled
 	})
 	// The scripts are gone with the server's memory.
-	if _, err := s.Revoke(t.Context(), revocation(live)); err != nil {
-		t.Errorf("Revoke after the restart: %v", errorChain(err))
+	if _, err := s.Revoke(t.Context(), fixture.Revocation(live)); err != nil {
+		t.Errorf("Revoke after the restart: %v", fixture.Chain(err))
 	}
 }
 
@@ -352,14 +315,14 @@ func TestServerStopped(t *testing.T) {
 	defer cancel()
 	_, err := s.Get(ctx, id)
 	wantUnavailable(t, "Get", err, "")
-	_, err = s.Revoke(ctx, revocation(id))
+	_, err = s.Revoke(ctx, fixture.Revocation(id))
 	wantUnavailable(t, "Revoke", err, "")
 	_, err = s.Get(context.Background(), id)
 	wantUnavailable(t, "Get without a deadline", err, "")
 	_, err = s.Create(context.Background(), session(s))
 	wantUnavailable(t, "Create without a deadline", err, "")
 	server.Continue(t)
-	eventually(t, func() bool { _, err := s.Get(t.Context(), id); return err == nil })
+	fixture.Eventually(t, "an answer", func() bool { _, err := s.Get(t.Context(), id); return err == nil })
 }
 
 // With the feed's connection cut there are no proofs; changes go on.
@@ -368,17 +331,17 @@ func TestFeedCut(t *testing.T) {
 	s := mustOpen(t, Config{Addrs: []string{proxy.Addr}, Timeout: time.Second})
 	id := add(t, s)
 	f := follow(t, s)
-	f.await(t, func(b latchkey.Batch) bool { return b.Sent != (latchkey.Moment{}) })
+	f.Await(t, "a proof", func(b latchkey.Batch) bool { return b.Sent != (latchkey.Moment{}) })
 	proxy.Stall()
 	// Nothing passes, so neither do beats; at last the line gives up.
-	if err := <-f.ended; latchkey.CodeOf(err) != latchkey.CodeStoreUnavailable {
+	if err := f.Ended(); latchkey.CodeOf(err) != latchkey.CodeStoreUnavailable {
 		t.Errorf("Follow ended with %v", err)
 	}
 	proxy.Cut()
 	_, err := s.Get(t.Context(), id)
 	wantUnavailable(t, "Get", err, "")
 	proxy.Resume()
-	eventually(t, func() bool { _, err := s.Get(t.Context(), id); return err == nil })
+	fixture.Eventually(t, "an answer", func() bool { _, err := s.Get(t.Context(), id); return err == nil })
 }
 
 // A follower that never comes back from deliver is cut off, and neither the change
@@ -400,10 +363,10 @@ func TestBlockedFollowerIsCutOff(t *testing.T) {
 	}()
 	<-begun
 	good := follow(t, s)
-	if _, err := s.Revoke(t.Context(), revocation(id)); err != nil {
+	if _, err := s.Revoke(t.Context(), fixture.Revocation(id)); err != nil {
 		t.Fatalf("Revoke with a blocked follower: %v", err)
 	}
-	if !good.told(id) {
+	if !good.Saw(id) {
 		t.Error("the other follower was not told before Revoke returned")
 	}
 	close(release)
@@ -439,13 +402,13 @@ func TestDemoted(t *testing.T) {
 	s := mustOpen(t, Config{Addrs: []string{server.Addr}})
 	id := add(t, s)
 	do(t, s, "REPLICAOF", "127.0.0.1", "1") // nobody: the data stays
-	eventually(t, func() bool { _, err := s.Get(t.Context(), id); return err != nil })
+	fixture.Eventually(t, "a refusal", func() bool { _, err := s.Get(t.Context(), id); return err != nil })
 	_, err := s.Get(t.Context(), id)
 	wantUnavailable(t, "Get", err, "replica")
-	_, err = s.Revoke(t.Context(), revocation(id))
+	_, err = s.Revoke(t.Context(), fixture.Revocation(id))
 	wantUnavailable(t, "Revoke", err, "replica")
 	do(t, s, "REPLICAOF", "NO", "ONE")
-	eventually(t, func() bool { _, err := s.Get(t.Context(), id); return err == nil })
+	fixture.Eventually(t, "an answer", func() bool { _, err := s.Get(t.Context(), id); return err == nil })
 }
 
 func TestScriptsFlushed(t *testing.T) {
@@ -508,7 +471,7 @@ func TestUserWithoutMore(t *testing.T) {
 	_, aerr := s.Audit(t.Context(), audit.Query{})
 	_, lerr := s.List(t.Context(), latchkey.ListQuery{})
 	_, herr := s.Changed(t.Context(), latchkey.ID{}, 0)
-	_, rerr := s.Revoke(t.Context(), revocation(id))
+	_, rerr := s.Revoke(t.Context(), fixture.Revocation(id))
 	_, perr := s.Purge(t.Context(), latchkey.Purge{EndedBefore: time.Now(), Erase: latchkey.Identity{Provider: "idp", Subject: "ann"}})
 	for what, err := range map[string]error{"Get": gerr, "Count": cerr, "Audit": aerr, "List": lerr, "Changed": herr, "Revoke": rerr, "Purge": perr,
 		"Patch": s.Patch(t.Context(), latchkey.Patch{Record: r}), "Touch": s.Touch(t.Context(), []latchkey.Touch{{ID: id, At: time.Now()}}),
@@ -517,10 +480,10 @@ func TestUserWithoutMore(t *testing.T) {
 			continue // purged before
 		}
 		if err != nil {
-			t.Errorf("%s: %v", what, errorChain(err))
+			t.Errorf("%s: %v", what, fixture.Chain(err))
 		}
 	}
-	if !f.told(id) {
+	if !f.Saw(id) {
 		t.Error("nothing was published")
 	}
 	if len(s.Warnings()) == 0 {

@@ -1,93 +1,26 @@
 package redis
 
 import (
-	"context"
 	"crypto/tls"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/store/internal/fixture"
 )
 
 func tlsConfig() *tls.Config { return &tls.Config{MinVersion: tls.VersionTLS12} }
 
-// following gathers what a feed delivers.
-type following struct {
-	ended   chan error
-	arrived chan struct{}
-
-	mu      sync.Mutex
-	batches []latchkey.Batch
-}
-
 // longest is for machines with much else to do; a test that waits this long has failed.
-const longest = 2 * time.Minute
+const longest = fixture.Patience
 
 const beatInterval = 20 * time.Millisecond
 
-func follow(t *testing.T, s *Store) *following {
+// follow follows a store's feed.
+func follow(t *testing.T, s *Store) *fixture.Follower {
 	t.Helper()
-	f := &following{ended: make(chan error, 1), arrived: make(chan struct{}, 1)}
-	ctx, cancel := context.WithCancel(context.Background())
-	t.Cleanup(cancel)
-	go func() {
-		f.ended <- s.Follow(ctx, beatInterval, func(b latchkey.Batch) {
-			b.IDs = slices.Clone(b.IDs)
-			f.mu.Lock()
-			f.batches = append(f.batches, b)
-			f.mu.Unlock()
-			select {
-			case f.arrived <- struct{}{}:
-			default:
-			}
-		})
-	}()
-	f.await(t, func(b latchkey.Batch) bool { return b.Reset })
-	return f
-}
-
-// await waits for a batch that satisfies is.
-func (f *following) await(t *testing.T, is func(latchkey.Batch) bool) {
-	t.Helper()
-	late := time.NewTimer(longest)
-	defer late.Stop()
-	for {
-		f.mu.Lock()
-		found := slices.ContainsFunc(f.batches, is)
-		f.mu.Unlock()
-		if found {
-			return
-		}
-		select {
-		case <-f.arrived:
-		case err := <-f.ended:
-			t.Fatalf("Follow ended: %v", errorChain(err))
-		case <-late.C:
-			t.Fatal("the feed delivers nothing")
-		}
-	}
-}
-
-func (f *following) told(id latchkey.ID) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return slices.ContainsFunc(f.batches, func(b latchkey.Batch) bool { return slices.Contains(b.IDs, id) })
-}
-
-func eventually(t *testing.T, done func() bool) {
-	t.Helper()
-	late, tick := time.NewTimer(longest), time.NewTicker(2*time.Millisecond)
-	defer late.Stop()
-	defer tick.Stop()
-	for !done() {
-		select {
-		case <-tick.C:
-		case <-late.C:
-			t.Fatal("waited in vain")
-		}
-	}
+	return fixture.Follow(t, s, beatInterval)
 }
 
 // What one node changes, another one's follower hears of.
@@ -104,10 +37,10 @@ func TestTwoNodes(t *testing.T) {
 		ids = append(ids, add(t, first))
 	}
 	for _, id := range ids[:25] {
-		if _, err := first.Revoke(t.Context(), revocation(id)); err != nil {
+		if _, err := first.Revoke(t.Context(), fixture.Revocation(id)); err != nil {
 			t.Fatal(err)
 		}
-		f.await(t, func(b latchkey.Batch) bool { return slices.Contains(b.IDs, id) })
+		f.Await(t, "the revocation", func(b latchkey.Batch) bool { return slices.Contains(b.IDs, id) })
 		if rec, err := second.Get(t.Context(), id); err != nil || rec.RevokedAt.IsZero() {
 			t.Errorf("revoked on one node, %+v, %v on the other", rec, err)
 		}
@@ -115,13 +48,11 @@ func TestTwoNodes(t *testing.T) {
 	if _, err := first.Revoke(t.Context(), latchkey.Revocation{All: true, By: "x"}); err != nil {
 		t.Fatal(err)
 	}
-	f.await(t, func(b latchkey.Batch) bool { return b.All })
+	f.Await(t, "the end of everything", func(b latchkey.Batch) bool { return b.All })
 	if rec, err := second.Get(t.Context(), ids[30]); err != nil || rec.RevokedAt.IsZero() || rec.RevokedBy != "x" {
 		t.Errorf("everything was ended on one node, %+v, %v on the other", rec, err)
 	}
-	other.mu.Lock()
-	defer other.mu.Unlock()
-	for _, b := range other.batches {
+	for _, b := range other.All() {
 		if len(b.IDs) > 0 || b.All {
 			t.Errorf("another store's follower was told %+v", b)
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/audit"
+	"github.com/latchkey-go/latchkey/store/internal/fixture"
 )
 
 // pttl is for how long the server keeps a key.
@@ -59,7 +60,7 @@ func TestExpiryByServer(t *testing.T) {
 	for what, key := range map[string]string{"row": s.rowKey(id), "index": index, "subject": names, "sid": bySID} {
 		within(t, what, pttl(t, s, key), 11*time.Hour+retention)
 	}
-	if _, err := s.Revoke(t.Context(), revocation(id)); err != nil {
+	if _, err := s.Revoke(t.Context(), fixture.Revocation(id)); err != nil {
 		t.Fatal(err)
 	}
 	within(t, "revoked row", pttl(t, s, s.rowKey(id)), retention)
@@ -76,7 +77,7 @@ func TestIndexesCleanThemselves(t *testing.T) {
 		ids = append(ids, add(t, s))
 	}
 	for _, id := range ids[:3] {
-		if _, err := s.Revoke(t.Context(), revocation(id)); err != nil {
+		if _, err := s.Revoke(t.Context(), fixture.Revocation(id)); err != nil {
 			t.Fatal(err)
 		}
 	}

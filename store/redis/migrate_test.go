@@ -9,6 +9,7 @@ import (
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/audit"
 	"github.com/latchkey-go/latchkey/internal/servers"
+	"github.com/latchkey-go/latchkey/store/internal/fixture"
 )
 
 // statelessOf creates a stateless session of somebody of many.
@@ -17,7 +18,7 @@ func statelessOf(t *testing.T, s *Store, n int) latchkey.Create {
 	c := person(s, n)
 	c.Record.Stateless = true
 	if _, err := s.Create(t.Context(), c); err != nil {
-		t.Fatal(errorChain(err))
+		t.Fatal(fixture.Chain(err))
 	}
 	return c
 }
@@ -29,12 +30,12 @@ func crowd(t *testing.T, s *Store, n int) {
 	for _, kind := range []string{"e", "x"} {
 		c := person(s, n)
 		if _, err := s.Create(t.Context(), c); err != nil {
-			t.Fatal(errorChain(err))
+			t.Fatal(fixture.Chain(err))
 		}
 		id, ref := c.Record.ID, s.identityRef(c.Record.Identity())
 		if kind == "e" {
-			if _, err := s.Revoke(t.Context(), revocation(id)); err != nil {
-				t.Fatal(errorChain(err))
+			if _, err := s.Revoke(t.Context(), fixture.Revocation(id)); err != nil {
+				t.Fatal(fixture.Chain(err))
 			}
 			continue
 		}
@@ -51,7 +52,7 @@ func listed(t *testing.T, s *Store, id latchkey.ID) bool {
 	t.Helper()
 	page, err := s.Changed(t.Context(), latchkey.ID{}, 0)
 	if err != nil {
-		t.Fatal(errorChain(err))
+		t.Fatal(fixture.Chain(err))
 	}
 	return slices.Contains(page.IDs, id)
 }
@@ -90,7 +91,7 @@ func TestClusterBrokenOff(t *testing.T) {
 		action audit.Action
 	}{
 		"Revoke": {func(t *testing.T, c *latchkey.Create) error {
-			_, err := s.Revoke(t.Context(), revocation(c.Record.ID))
+			_, err := s.Revoke(t.Context(), fixture.Revocation(c.Record.ID))
 			return err
 		}, audit.Revoke},
 		"RevokeIdentity": {func(t *testing.T, c *latchkey.Create) error {
@@ -142,7 +143,7 @@ func TestClusterBrokenOff(t *testing.T) {
 				}
 				setslot(t, tag, "STABLE")
 				if err := op.run(t, &c); err != nil {
-					t.Fatalf("once more: %v", errorChain(err))
+					t.Fatalf("once more: %v", fixture.Chain(err))
 				}
 				if !listed(t, s, id) {
 					t.Error("the session is not on the list of those that changed")
@@ -155,7 +156,7 @@ func TestClusterBrokenOff(t *testing.T) {
 				}
 				page, err := s.Audit(t.Context(), audit.Query{Session: id.String()})
 				if err != nil || !slices.ContainsFunc(page.Events, func(e audit.Event) bool { return e.Action == op.action }) {
-					t.Errorf("the trail does not tell of it: %v, %v", page.Events, errorChain(err))
+					t.Errorf("the trail does not tell of it: %v, %v", page.Events, fixture.Chain(err))
 				}
 			})
 		}
@@ -167,8 +168,8 @@ func TestRevokedAgainIsListed(t *testing.T) {
 	s := mustOpen(t, Config{})
 	c := statelessOf(t, s, 1)
 	for range 2 {
-		if _, err := s.Revoke(t.Context(), revocation(c.Record.ID)); err != nil {
-			t.Fatal(errorChain(err))
+		if _, err := s.Revoke(t.Context(), fixture.Revocation(c.Record.ID)); err != nil {
+			t.Fatal(fixture.Chain(err))
 		}
 		if !listed(t, s, c.Record.ID) {
 			t.Fatal("a revoked session is not on the list of those that changed")

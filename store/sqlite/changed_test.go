@@ -8,6 +8,7 @@ import (
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/latchkeytest"
+	"github.com/latchkey-go/latchkey/store/internal/fixture"
 	"github.com/latchkey-go/latchkey/store/internal/migration"
 )
 
@@ -44,7 +45,7 @@ func TestChangedIsPruned(t *testing.T) {
 		if _, err := s.Create(t.Context(), c); err != nil {
 			t.Fatal(err)
 		}
-		revoke(t, s, c.Record.ID)
+		fixture.Revoke(t, s, c.Record.ID)
 	}
 	purge := func(want int64) {
 		t.Helper()
@@ -128,7 +129,7 @@ func TestMigrateFirstSchema(t *testing.T) {
 	if err != nil || len(page.Records) != 1 {
 		t.Fatalf("listed %v, %v", page, err)
 	}
-	revoke(t, s, page.Records[0].ID)
+	fixture.Revoke(t, s, page.Records[0].ID)
 	if got := changed(t, s); len(got) != 0 {
 		t.Errorf("a session of before is listed: %v", got)
 	}
@@ -171,16 +172,16 @@ func TestCreateWritesNoChange(t *testing.T) {
 		}
 	}
 	stored := add(t, s, "bob")
-	revoke(t, s, stored)
+	fixture.Revoke(t, s, stored)
 	// The trigger does what it is for, and a change that cannot be listed is not made.
 	d := signIn(s, "carl")
 	d.Record.Stateless = true
 	if _, err := s.Create(t.Context(), d); err != nil {
 		t.Fatal(err)
 	}
-	_, err := s.Revoke(t.Context(), revocation(d.Record.ID))
-	wantUnavailable(t, err, "written")
-	if !get(t, s, d.Record.ID).RevokedAt.IsZero() {
+	_, err := s.Revoke(t.Context(), fixture.Revocation(d.Record.ID))
+	fixture.Unavailable(t, err, "written")
+	if !fixture.Get(t, s, d.Record.ID).RevokedAt.IsZero() {
 		t.Error("a change that could not be listed was made")
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/audit"
 	"github.com/latchkey-go/latchkey/latchkeytest"
+	"github.com/latchkey-go/latchkey/store/internal/fixture"
 )
 
 // twoClocks opens one file twice, by a clock that is right and by one that is
@@ -26,9 +27,9 @@ func bySubject(subject string) latchkey.Revocation {
 // looks expired, is revoked for those whose clock is right.
 func TestRevokeClockAhead(t *testing.T) {
 	right, ahead := twoClocks(t)
-	w := watch(t, right, 20*time.Millisecond)
+	w := fixture.Follow(t, right, 20*time.Millisecond)
 	for name, r := range map[string]func(c *latchkey.Create) latchkey.Revocation{
-		"id":      func(c *latchkey.Create) latchkey.Revocation { return revocation(c.Record.ID) },
+		"id":      func(c *latchkey.Create) latchkey.Revocation { return fixture.Revocation(c.Record.ID) },
 		"subject": func(c *latchkey.Create) latchkey.Revocation { return bySubject(c.Record.Subject) },
 		"sid": func(c *latchkey.Create) latchkey.Revocation {
 			return latchkey.Revocation{Provider: "idp", SID: c.Record.SID, By: "admin:ada", Event: audit.Event{Action: audit.RevokeSID}}
@@ -43,10 +44,10 @@ func TestRevokeClockAhead(t *testing.T) {
 		if err != nil || result.Count != 0 || len(result.IDs) != 0 {
 			t.Errorf("%s: revoked %+v, %v; by that clock nothing was live", name, result, err)
 		}
-		if rec := get(t, right, c.Record.ID); rec.StateAt(right.now()) != latchkey.Revoked || rec.RevokedBy != "admin:ada" {
+		if rec := fixture.Get(t, right, c.Record.ID); rec.StateAt(right.now()) != latchkey.Revoked || rec.RevokedBy != "admin:ada" {
 			t.Errorf("%s: the session is %s, revoked by %q", name, rec.StateAt(right.now()), rec.RevokedBy)
 		}
-		eventually(t, name+": the notice", func() bool { return w.saw(c.Record.ID) })
+		fixture.Eventually(t, name+": the notice", func() bool { return w.Saw(c.Record.ID) })
 	}
 }
 
@@ -85,7 +86,7 @@ func TestClockAheadHidesNothing(t *testing.T) {
 			if result, err := right.Revoke(t.Context(), bySubject("ann")); err != nil || result.Count != len(page.Records) {
 				t.Errorf("revoked %+v, %v; want %d", result, err, len(page.Records))
 			}
-			if get(t, right, id).RevokedAt.IsZero() {
+			if fixture.Get(t, right, id).RevokedAt.IsZero() {
 				t.Error("the session is still live")
 			}
 		})

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/store/internal/fixture"
 )
 
 // revokeUnconfirmed revokes a session in a transaction that takes effect and whose
@@ -16,13 +17,13 @@ func revokeUnconfirmed(t *testing.T, s *Store, id latchkey.ID, also func(*tx) (i
 	t.Helper()
 	release := occupy(t, s)
 	failed := make(chan error)
-	r := revocation(id)
+	r := fixture.Revocation(id)
 	run := func(f func(*tx) (int, error)) {
 		_, err := do(context.Background(), s, f)
 		failed <- err
 	}
 	go run(also)
-	eventually(t, "the first of the group", func() bool { return len(s.ops) == 1 })
+	fixture.Eventually(t, "the first of the group", func() bool { return len(s.ops) == 1 })
 	go run(func(t *tx) (int, error) {
 		if _, err := t.revokeOne(&r); err != nil {
 			return 0, err
@@ -32,12 +33,12 @@ func revokeUnconfirmed(t *testing.T, s *Store, id latchkey.ID, also func(*tx) (i
 		}
 		return 0, t.c.query("COMMIT").run() // the writer's own finds none to commit
 	})
-	eventually(t, "the group", func() bool { return len(s.ops) == 2 })
+	fixture.Eventually(t, "the group", func() bool { return len(s.ops) == 2 })
 	release()
 	for range 2 {
-		wantUnavailable(t, <-failed, errCommit.Error())
+		fixture.Unavailable(t, <-failed, errCommit.Error())
 	}
-	if get(t, s, id).RevokedAt.IsZero() {
+	if fixture.Get(t, s, id).RevokedAt.IsZero() {
 		t.Fatal("the commit had no effect; the test is of no use")
 	}
 }
@@ -47,20 +48,20 @@ func revokeUnconfirmed(t *testing.T, s *Store, id latchkey.ID, also func(*tx) (i
 func TestUnconfirmedCommit(t *testing.T) {
 	s := mustOpen(t, Config{Path: newPath(t)})
 	id, next := add(t, s, "ann"), add(t, s, "bob")
-	w := watch(t, s, 2*time.Second) // so that no poll makes up for it before it should have been told
+	w := fixture.Follow(t, s, 2*time.Second) // so that no poll makes up for it before it should have been told
 	var ran atomic.Int32
 	revokeUnconfirmed(t, s, id, func(*tx) (int, error) { ran.Add(1); return 0, nil })
 	if n := ran.Load(); n != 1 {
 		t.Errorf("a change that may be in effect was run %d times", n)
 	}
-	eventually(t, "the notice", func() bool { return w.saw(id) })
-	revoke(t, s, next)
-	if !w.saw(next) {
+	fixture.Eventually(t, "the notice", func() bool { return w.Saw(id) })
+	fixture.Revoke(t, s, next)
+	if !w.Saw(next) {
 		t.Error("an own revocation was not delivered before it was acknowledged")
 	}
 	before := s.clock.Now()
-	eventually(t, "a proof", func() bool { return w.proof().Mono > before.Mono })
-	if n := w.count(func(w *watcher) int { return w.resets }); n != 1 {
+	w.ProvenSince(t, before)
+	if n := w.Resets(); n != 1 {
 		t.Errorf("everything was forgotten %d times, want only at the start", n)
 	}
 }
@@ -118,17 +119,17 @@ func TestUnconfirmedPosition(t *testing.T) {
 func TestRolledBackUntold(t *testing.T) {
 	s := mustOpen(t, Config{Path: newPath(t)})
 	id := add(t, s, "ann")
-	w := watch(t, s, 20*time.Millisecond)
+	w := fixture.Follow(t, s, 20*time.Millisecond)
 	_, err := do(t.Context(), s, func(t *tx) (int, error) {
-		r := revocation(id)
+		r := fixture.Revocation(id)
 		if _, err := t.revokeOne(&r); err != nil {
 			return 0, err
 		}
 		return 0, errDamaged
 	})
-	wantUnavailable(t, err, errDamaged.Error())
-	revoke(t, s, add(t, s, "bob")) // delivered behind whatever came before
-	if w.saw(id) || !get(t, s, id).RevokedAt.IsZero() {
+	fixture.Unavailable(t, err, errDamaged.Error())
+	fixture.Revoke(t, s, add(t, s, "bob")) // delivered behind whatever came before
+	if w.Saw(id) || !fixture.Get(t, s, id).RevokedAt.IsZero() {
 		t.Error("what was rolled back was told, or is there")
 	}
 }

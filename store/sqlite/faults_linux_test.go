@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"testing"
 
+	"github.com/latchkey-go/latchkey/store/internal/fixture"
 	"golang.org/x/sys/unix"
 )
 
@@ -32,22 +33,22 @@ func TestFullDisk(t *testing.T) {
 	path := filepath.Join(dir, "latchkey.db")
 	s := mustOpen(t, Config{Path: path})
 	ids, err := fill(t, s)
-	wantUnavailable(t, err, "the disk is full")
+	fixture.Unavailable(t, err, "the disk is full")
 	for _, id := range ids {
-		get(t, s, id)
+		fixture.Get(t, s, id)
 	}
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
 	}
 	id := add(t, s, "bob")
-	revoke(t, s, id)
+	fixture.Revoke(t, s, id)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	intact(t, path)
 	again := mustOpen(t, Config{Path: path})
 	for _, id := range append(ids, id) {
-		get(t, again, id)
+		fixture.Get(t, again, id)
 	}
 }
 
@@ -65,9 +66,9 @@ func TestReadOnlyFileSystem(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = Open(Config{Path: path})
-	wantUnavailable(t, err, "check the permissions")
+	fixture.Unavailable(t, err, "check the permissions")
 	_, err = Open(Config{Path: filepath.Join(dir, "other.db")})
-	wantUnavailable(t, err, "read-only file system")
+	fixture.Unavailable(t, err, "read-only file system")
 }
 
 // asStranger runs f with the rights of a user who may do to the directory what its
@@ -119,9 +120,9 @@ func TestForbidden(t *testing.T) {
 	dir := filepath.Dir(path)
 	var there, absent error
 	asStranger(t, dir, 0o755, func() { there, absent = openError(path), openError(filepath.Join(dir, "new.db")) })
-	wantUnavailable(t, there, "check the permissions")
+	fixture.Unavailable(t, there, "check the permissions")
 	if os.Getuid() == 0 {
-		wantUnavailable(t, absent, "permission denied")
+		fixture.Unavailable(t, absent, "permission denied")
 	}
 }
 
@@ -135,7 +136,7 @@ func TestOpenCannotWrite(t *testing.T) {
 	}
 	var err error
 	asStranger(t, filepath.Dir(path), 0o777, func() { err = openError(path) })
-	wantUnavailable(t, err, "the database cannot be written to; check the permissions")
+	fixture.Unavailable(t, err, "the database cannot be written to; check the permissions")
 	if left, _ := filepath.Glob(path + "-*"); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
@@ -150,5 +151,5 @@ func TestOpenCannotWrite(t *testing.T) {
 			err = closing(c.Conn, errors.New("opened"))
 		}
 	})
-	wantUnavailable(t, cannotOpen(path, err), "the database cannot be written to; check the permissions")
+	fixture.Unavailable(t, cannotOpen(path, err), "the database cannot be written to; check the permissions")
 }

@@ -14,6 +14,7 @@ import (
 	"zombiezen.com/go/sqlite"
 
 	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/store/internal/fixture"
 )
 
 // fill creates sessions until the store fails, and returns those acknowledged.
@@ -43,11 +44,11 @@ func TestFullDatabase(t *testing.T) {
 	}
 	bound("200")
 	ids, err := fill(t, s)
-	wantUnavailable(t, err, "the disk is full")
+	fixture.Unavailable(t, err, "the disk is full")
 	bound("1000000")
 	ids = append(ids, add(t, s, "bob"))
 	for _, id := range ids {
-		get(t, s, id)
+		fixture.Get(t, s, id)
 	}
 	page, err := s.List(t.Context(), latchkey.ListQuery{Limit: latchkey.MaxListLimit})
 	if err != nil || len(page.Records) != len(ids) {
@@ -87,14 +88,14 @@ func TestDamagedPage(t *testing.T) {
 	_ = f.Close()
 	s, err = Open(Config{Path: path})
 	if err != nil {
-		wantUnavailable(t, err, "is damaged")
+		fixture.Unavailable(t, err, "is damaged")
 		return
 	}
 	defer s.Close()
 	_, err = s.Get(t.Context(), ids[0])
-	wantUnavailable(t, err, "is damaged")
+	fixture.Unavailable(t, err, "is damaged")
 	_, err = s.Create(t.Context(), signIn(s, "bob"))
-	wantUnavailable(t, err, "is damaged")
+	fixture.Unavailable(t, err, "is damaged")
 	if name, err := s.Marked(t.Context()); name != "" || err != nil {
 		t.Errorf("what is whole is not read: %q, %v", name, err)
 	}
@@ -109,11 +110,11 @@ func TestDamagedRow(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := s.Get(t.Context(), id)
-	wantUnavailable(t, err, "damaged")
-	_, err = s.Revoke(t.Context(), revocation(id))
-	wantUnavailable(t, err, "damaged")
-	get(t, s, other)
-	revoke(t, s, other)
+	fixture.Unavailable(t, err, "damaged")
+	_, err = s.Revoke(t.Context(), fixture.Revocation(id))
+	fixture.Unavailable(t, err, "damaged")
+	fixture.Get(t, s, other)
+	fixture.Revoke(t, s, other)
 }
 
 // The sqlite3 shell writes beside us, and each waits for the other.
@@ -158,7 +159,7 @@ func TestShell(t *testing.T) {
 	if out, err := exec.Command(shell, path, script).CombinedOutput(); err != nil {
 		t.Fatalf("sqlite3: %v: %s", err, out)
 	}
-	if get(t, s, id).RevokedBy != "shell" {
+	if fixture.Get(t, s, id).RevokedBy != "shell" {
 		t.Error("the change is not seen")
 	}
 }
@@ -208,21 +209,21 @@ func TestGroupIsolation(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "the group", func() bool { return len(s.ops) == len(results) })
+	fixture.Eventually(t, "the group", func() bool { return len(s.ops) == len(results) })
 	release()
 	wg.Wait()
 	for i, err := range results {
 		switch i {
 		case 3:
-			wantUnavailable(t, err, failed.Error())
+			fixture.Unavailable(t, err, failed.Error())
 		case 7:
-			wantUnavailable(t, err, "a defect")
+			fixture.Unavailable(t, err, "a defect")
 		default:
 			if err != nil {
 				t.Errorf("op %d was spoilt: %v", i, err)
 				continue
 			}
-			get(t, s, ids[i])
+			fixture.Get(t, s, ids[i])
 		}
 	}
 	if name, err := s.Marked(t.Context()); name != "" || err != nil {

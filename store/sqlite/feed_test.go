@@ -10,6 +10,7 @@ import (
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/audit"
+	"github.com/latchkey-go/latchkey/store/internal/fixture"
 )
 
 // inFiles reports whether a text is anywhere in the files of a store.
@@ -34,39 +35,39 @@ func inFiles(t *testing.T, path, text string) bool {
 func TestFollowPruned(t *testing.T) {
 	path := newPath(t)
 	s, other := mustOpen(t, Config{Path: path}), mustOpen(t, Config{Path: path})
-	w := watch(t, s, 20*time.Millisecond)
+	w := fixture.Follow(t, s, 20*time.Millisecond)
 	for range 3 {
-		revoke(t, other, add(t, other, "ann"))
+		fixture.Revoke(t, other, add(t, other, "ann"))
 	}
 	release := holdPolls(t, s)
-	revoke(t, other, add(t, other, "ann"))
+	fixture.Revoke(t, other, add(t, other, "ann"))
 	last := add(t, other, "ann")
-	revoke(t, other, last)
+	fixture.Revoke(t, other, last)
 	if err := raw(t, path).script("DELETE FROM change WHERE seq<(SELECT max(seq) FROM change);"); err != nil {
 		t.Fatal(err)
 	}
 	release()
-	eventually(t, "a reset", func() bool { return w.count(func(w *watcher) int { return w.resets }) == 2 })
+	fixture.Eventually(t, "a reset", func() bool { return w.Resets() == 2 })
 	// And it goes on from there.
 	id := add(t, other, "bob")
-	revoke(t, other, id)
-	eventually(t, "the next revocation", func() bool { return w.saw(id) })
+	fixture.Revoke(t, other, id)
+	fixture.Eventually(t, "the next revocation", func() bool { return w.Saw(id) })
 }
 
 // So is one that finds a gap in the log.
 func TestFollowGap(t *testing.T) {
 	path := newPath(t)
 	s, other := mustOpen(t, Config{Path: path}), mustOpen(t, Config{Path: path})
-	w := watch(t, s, 20*time.Millisecond)
+	w := fixture.Follow(t, s, 20*time.Millisecond)
 	release := holdPolls(t, s)
 	for range 3 {
-		revoke(t, other, add(t, other, "ann"))
+		fixture.Revoke(t, other, add(t, other, "ann"))
 	}
 	if err := raw(t, path).script("DELETE FROM change WHERE seq=(SELECT max(seq)-1 FROM change);"); err != nil {
 		t.Fatal(err)
 	}
 	release()
-	eventually(t, "a reset", func() bool { return w.count(func(w *watcher) int { return w.resets }) == 2 })
+	fixture.Eventually(t, "a reset", func() bool { return w.Resets() == 2 })
 }
 
 // A file whose content was put back in place is noticed by its log.
@@ -77,12 +78,12 @@ func TestFollowRestored(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := mustOpen(t, Config{Path: newPath(t)})
-			revoke(t, s, add(t, s, "ann"))
-			w := watch(t, s, 20*time.Millisecond)
+			fixture.Revoke(t, s, add(t, s, "ann"))
+			w := fixture.Follow(t, s, 20*time.Millisecond)
 			if err := raw(t, s.path).script(script); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "a reset", func() bool { return w.count(func(w *watcher) int { return w.resets }) == 2 })
+			fixture.Eventually(t, "a reset", func() bool { return w.Resets() == 2 })
 		})
 	}
 }
@@ -100,7 +101,7 @@ func holdPolls(t *testing.T, s *Store) (release func()) {
 // No proof is sent while the log cannot be read, and own changes come all the same.
 func TestNoProofWithoutPoll(t *testing.T) {
 	s := mustOpen(t, Config{Path: newPath(t)})
-	w := watch(t, s, 10*time.Millisecond)
+	w := fixture.Follow(t, s, 10*time.Millisecond)
 	id := add(t, s, "ann")
 	c := raw(t, s.path)
 	if err := c.script("ALTER TABLE change RENAME TO elsewhere;"); err != nil {
@@ -112,15 +113,15 @@ func TestNoProofWithoutPoll(t *testing.T) {
 			t.Fatal("a poll without a log succeeded")
 		}
 	}
-	if w.proof().Mono > broken.Mono {
+	if w.Proof().Mono > broken.Mono {
 		t.Error("a proof was sent although the log could not be read")
 	}
 	if err := c.script("ALTER TABLE elsewhere RENAME TO change;"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "a proof", func() bool { return w.proof().Mono > broken.Mono })
-	revoke(t, s, id)
-	if !w.saw(id) {
+	w.ProvenSince(t, broken)
+	fixture.Revoke(t, s, id)
+	if !w.Saw(id) {
 		t.Error("an own revocation was not delivered before it was acknowledged")
 	}
 }
@@ -134,7 +135,7 @@ func TestOwnChangesOnce(t *testing.T) {
 		t.Fatalf("first poll: %+v, %v", b, err)
 	}
 	id := add(t, s, "ann")
-	revoke(t, s, id)
+	fixture.Revoke(t, s, id)
 	unpublished := at
 	b, err := s.poll(t.Context(), 0, &unpublished)
 	if err != nil || len(b.IDs) != 1 || b.IDs[0] != id {
@@ -152,20 +153,20 @@ func TestRaisedElsewhere(t *testing.T) {
 	path := newPath(t)
 	s, other := mustOpen(t, Config{Path: path}), mustOpen(t, Config{Path: path})
 	id := add(t, s, "ann")
-	w := watch(t, s, 20*time.Millisecond)
+	w := fixture.Follow(t, s, 20*time.Millisecond)
 	if _, err := other.Revoke(t.Context(), latchkey.Revocation{All: true, By: "admin:ada", Reason: "breach",
 		Event: audit.Event{Action: audit.RevokeAll}}); err != nil {
 		t.Fatal(err)
 	}
-	if rec := get(t, s, id); rec.RevokedBy != "admin:ada" || rec.RevokedReason != "breach" {
+	if rec := fixture.Get(t, s, id); rec.RevokedBy != "admin:ada" || rec.RevokedReason != "breach" {
 		t.Errorf("not revoked: %+v", rec)
 	}
 	before := s.clock.Now()
-	eventually(t, "a proof", func() bool { return w.proof().Mono > before.Mono })
-	if w.count(func(w *watcher) int { return w.all }) == 0 {
+	w.ProvenSince(t, before)
+	if w.Raises() == 0 {
 		t.Error("followers were not told")
 	}
-	if rec := get(t, s, add(t, s, "bob")); !rec.RevokedAt.IsZero() {
+	if rec := fixture.Get(t, s, add(t, s, "bob")); !rec.RevokedAt.IsZero() {
 		t.Error("a session of the new generation is ended")
 	}
 }
@@ -174,7 +175,7 @@ func TestRaisedElsewhere(t *testing.T) {
 func TestPruned(t *testing.T) {
 	s := mustOpen(t, Config{Path: newPath(t)})
 	for range 10 {
-		revoke(t, s, add(t, s, "ann"))
+		fixture.Revoke(t, s, add(t, s, "ann"))
 	}
 	prune := func() {
 		t.Helper()
@@ -198,7 +199,7 @@ func TestPruned(t *testing.T) {
 	if n := count(); n != 1 {
 		t.Errorf("%d entries are left, want the newest", n)
 	}
-	revoke(t, s, add(t, s, "ann"))
+	fixture.Revoke(t, s, add(t, s, "ann"))
 	if n := count(); n != 2 {
 		t.Errorf("%d entries, want 2", n)
 	}

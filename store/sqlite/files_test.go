@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/store/internal/fixture"
 )
 
 // move renames the files of a store that are there.
@@ -26,18 +27,18 @@ func move(t *testing.T, from, to string, suffixes ...string) {
 func silent(t *testing.T, s *Store, id latchkey.ID, say string) {
 	t.Helper()
 	_, err := s.Create(t.Context(), signIn(s, "bob")) // looks at once
-	wantUnavailable(t, err, say)
+	fixture.Unavailable(t, err, say)
 	_, err = s.Get(t.Context(), id)
-	wantUnavailable(t, err, say)
-	_, err = s.Revoke(t.Context(), revocation(id))
-	wantUnavailable(t, err, say)
+	fixture.Unavailable(t, err, say)
+	_, err = s.Revoke(t.Context(), fixture.Revocation(id))
+	fixture.Unavailable(t, err, say)
 	_, err = s.List(t.Context(), latchkey.ListQuery{})
-	wantUnavailable(t, err, say)
+	fixture.Unavailable(t, err, say)
 	_, err = s.Count(t.Context())
-	wantUnavailable(t, err, say)
+	fixture.Unavailable(t, err, say)
 	_, err = s.PlacementKey(t.Context())
-	wantUnavailable(t, err, say)
-	wantUnavailable(t, s.Follow(t.Context(), time.Hour, func(latchkey.Batch) { t.Error("delivered") }), say)
+	fixture.Unavailable(t, err, say)
+	fixture.Unavailable(t, s.Follow(t.Context(), time.Hour, func(latchkey.Batch) { t.Error("delivered") }), say)
 }
 
 // revokeElsewhere has another process revoke a session, and waits until it has ended.
@@ -69,7 +70,7 @@ func TestFileComesBack(t *testing.T) {
 			path := made(t)
 			s := mustOpen(t, Config{Path: path})
 			id := add(t, s, "ann")
-			w := watch(t, s, 10*time.Millisecond)
+			w := fixture.Follow(t, s, 10*time.Millisecond)
 			elsewhere := filepath.Join(t.TempDir(), "q.db")
 			move(t, path, elsewhere, c.away...)
 			gone := s.clock.Now()
@@ -78,28 +79,28 @@ func TestFileComesBack(t *testing.T) {
 			if moved { // another process may use it there
 				revokeElsewhere(t, elsewhere, id)
 			}
-			if w.proof().Mono > gone.Mono {
+			if w.Proof().Mono > gone.Mono {
 				t.Error("the feed proved itself alive while the file was away")
 			}
 			for _, suffix := range c.back {
 				if moved {
 					_, err := s.Get(t.Context(), id)
-					wantUnavailable(t, err, "")
+					fixture.Unavailable(t, err, "")
 				}
 				move(t, elsewhere, path, suffix)
 			}
-			if get(t, s, id).RevokedAt.IsZero() == moved {
+			if fixture.Get(t, s, id).RevokedAt.IsZero() == moved {
 				t.Error("what another process did meanwhile is not seen")
 			}
 			next := add(t, s, "bob")
-			eventually(t, "a reset", func() bool { return w.count(func(w *watcher) int { return w.resets }) == 2 })
+			fixture.Eventually(t, "a reset", func() bool { return w.Resets() == 2 })
 			revokeElsewhere(t, path, next)
-			if get(t, s, next).RevokedAt.IsZero() {
+			if fixture.Get(t, s, next).RevokedAt.IsZero() {
 				t.Error("an acknowledged revocation of another process is not seen")
 			}
 			back := s.clock.Now()
-			eventually(t, "a proof", func() bool { return w.proof().Mono > back.Mono })
-			if !w.saw(next) {
+			w.ProvenSince(t, back)
+			if !w.Saw(next) {
 				t.Error("the feed proved itself alive without having told of it")
 			}
 			if err := s.Close(); err != nil {
@@ -128,7 +129,7 @@ func TestFolderComesBack(t *testing.T) {
 	move(t, dir, dir+"-away", "")
 	silent(t, s, id, "not in its place")
 	move(t, dir+"-away", dir, "")
-	get(t, s, id)
+	fixture.Get(t, s, id)
 	add(t, s, "bob")
 	if err := os.Remove(filepath.Join(dir, "latchkey.db-wal")); err != nil {
 		t.Fatal(err) // beside the file itself
@@ -142,14 +143,13 @@ func TestReplacedFile(t *testing.T) {
 	path := newPath(t)
 	s := mustOpen(t, Config{Path: path})
 	id := add(t, s, "ann")
-	w := watch(t, s, 20*time.Millisecond)
+	w := fixture.Follow(t, s, 20*time.Millisecond)
 	move(t, path, path+".old", "")
 	if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	silent(t, s, id, "was replaced while the store was open; restart the program")
-	<-w.ended
-	wantUnavailable(t, w.err, "was replaced")
+	fixture.Unavailable(t, w.Ended(), "was replaced")
 	move(t, path+".old", path, "")
 	silent(t, s, id, "restart the program")
 }
@@ -162,7 +162,7 @@ func TestLogRemoved(t *testing.T) {
 			path := made(t)
 			s := mustOpen(t, Config{Path: path})
 			id := add(t, s, "ann")
-			w := watch(t, s, 20*time.Millisecond)
+			w := fixture.Follow(t, s, 20*time.Millisecond)
 			for _, suffix := range gone {
 				if err := os.Remove(path + suffix); err != nil {
 					t.Fatal(err)
@@ -170,9 +170,8 @@ func TestLogRemoved(t *testing.T) {
 			}
 			removed := s.clock.Now()
 			silent(t, s, id, "the log of the database was removed while the store was open")
-			<-w.ended
-			wantUnavailable(t, w.err, "the log of the database was removed")
-			if w.proof().Mono > removed.Mono {
+			fixture.Unavailable(t, w.Ended(), "the log of the database was removed")
+			if w.Proof().Mono > removed.Mono {
 				t.Error("the feed proved itself alive without the log")
 			}
 			if _, err := s.openReader(&Config{Path: path}, 2, 0); !errors.Is(err, errLogGone) {
@@ -183,7 +182,7 @@ func TestLogRemoved(t *testing.T) {
 				t.Fatal(err)
 			}
 			again := mustOpen(t, Config{Path: path})
-			get(t, again, id)
+			fixture.Get(t, again, id)
 			intact(t, path)
 		})
 	}
@@ -199,9 +198,9 @@ func TestLogReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := mustOpen(t, Config{Path: path})
-	w := watch(t, s, 20*time.Millisecond)
+	w := fixture.Follow(t, s, 20*time.Millisecond)
 	lost := add(t, s, "bob") // in the log that is removed
-	get(t, s, id)
+	fixture.Get(t, s, id)
 	for _, suffix := range []string{"-wal", "-shm"} {
 		if err := os.Remove(path + suffix); err != nil {
 			t.Fatal(err)
@@ -209,7 +208,7 @@ func TestLogReplaced(t *testing.T) {
 	}
 	revokeElsewhere(t, path, id)
 	acknowledged := time.Now()
-	eventually(t, "reads to notice", func() bool {
+	fixture.Eventually(t, "reads to notice", func() bool {
 		begun := time.Now()
 		rec, err := s.Get(t.Context(), id)
 		if err == nil && rec.RevokedAt.IsZero() && begun.Sub(acknowledged) > lookEvery {
@@ -218,7 +217,7 @@ func TestLogReplaced(t *testing.T) {
 		return err != nil
 	})
 	silent(t, s, id, "the log of the database was removed while the store was open")
-	<-w.ended
+	w.Ended()
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -226,7 +225,7 @@ func TestLogReplaced(t *testing.T) {
 		t.Error("closing has removed the other's log")
 	}
 	again := mustOpen(t, Config{Path: path})
-	if get(t, again, id).RevokedAt.IsZero() {
+	if fixture.Get(t, again, id).RevokedAt.IsZero() {
 		t.Error("closing has destroyed an acknowledged revocation")
 	}
 	if _, err := again.Get(t.Context(), lost); latchkey.CodeOf(err) != latchkey.CodeNoSuchSession {
@@ -247,7 +246,7 @@ func TestReadsNotice(t *testing.T) {
 		t.Fatal(err)
 	}
 	removed := time.Now()
-	eventually(t, "reads to notice", func() bool {
+	fixture.Eventually(t, "reads to notice", func() bool {
 		begun := time.Now()
 		_, err := s.Get(t.Context(), id)
 		if latchkey.CodeOf(err) == latchkey.CodeNoSuchSession && begun.Sub(removed) > lookEvery {
@@ -261,8 +260,8 @@ func TestReadsNotice(t *testing.T) {
 func TestLogRemovedMeanwhile(t *testing.T) {
 	s := mustOpen(t, Config{Path: newPath(t)})
 	_, err := do(t.Context(), s, func(t *tx) (int, error) { return 0, os.Remove(s.path + "-wal") })
-	wantUnavailable(t, err, errCommit.Error())
-	wantUnavailable(t, err, errLogGone.Error())
+	fixture.Unavailable(t, err, errCommit.Error())
+	fixture.Unavailable(t, err, errLogGone.Error())
 }
 
 // An empty file, and a database with nothing in it, are made a store in place.
@@ -291,7 +290,7 @@ func TestEmptyFile(t *testing.T) {
 			}
 			for _, cfg := range []Config{{Path: path, MustExist: true}, {Path: path, ReadOnly: true}} {
 				_, err := Open(cfg)
-				wantUnavailable(t, err, "so it is no Latchkey store yet")
+				fixture.Unavailable(t, err, "so it is no Latchkey store yet")
 			}
 			s := mustOpen(t, Config{Path: path, Mark: "demo"})
 			after, err := os.Stat(path)
@@ -313,7 +312,7 @@ func TestEmptyFile(t *testing.T) {
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			get(t, mustOpen(t, Config{Path: path, MustExist: true}), id)
+			fixture.Get(t, mustOpen(t, Config{Path: path, MustExist: true}), id)
 			intact(t, path)
 		})
 	}

@@ -1,19 +1,15 @@
 package sqlite
 
 import (
-	"crypto/rand"
-	"encoding/binary"
-	"errors"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
 	"zombiezen.com/go/sqlite"
 
 	"github.com/latchkey-go/latchkey"
-	"github.com/latchkey-go/latchkey/audit"
+	"github.com/latchkey-go/latchkey/store/internal/fixture"
 )
 
 // mustOpen opens a store that is closed when the test ends.
@@ -52,67 +48,6 @@ func made(t testing.TB) string {
 	return path
 }
 
-// signIn is a Create for a subject at the store's time.
-func signIn(s *Store, subject string) latchkey.Create {
-	now := s.now()
-	var id latchkey.ID
-	_, _ = rand.Read(id[:]) // never fails
-	binary.BigEndian.PutUint64(id[:8], uint64(now.UnixMilli())<<16|uint64(id[6])<<8|uint64(id[7]))
-	id[6], id[8] = 0x70|id[6]&0x0f, 0x80|id[8]&0x3f
-	rec := latchkey.Record{ID: id, Provider: "idp", Subject: subject, CreatedAt: now, LastSeenAt: now, RotatedAt: now, AuthTime: now,
-		Idle: time.Hour, Lifetime: 24 * time.Hour, ExpiresAt: now.Add(24 * time.Hour), UserAgent: "Firefox on Linux"}
-	_, _ = rand.Read(rec.SecretHash[:])
-	return latchkey.Create{Record: rec, Event: audit.Event{Time: now, Action: audit.Create, Actor: "user", Session: id.String(),
-		Provider: "idp", Subject: subject, Outcome: audit.Done}}
-}
-
-// add signs a subject in.
-func add(t testing.TB, s *Store, subject string) latchkey.ID {
-	t.Helper()
-	c := signIn(s, subject)
-	if _, err := s.Create(t.Context(), c); err != nil {
-		t.Fatalf("Create: %v", err)
-	}
-	return c.Record.ID
-}
-
-// revocation ends one session.
-func revocation(id latchkey.ID) latchkey.Revocation {
-	return latchkey.Revocation{ID: id, By: "admin:ada", Reason: "test",
-		Event: audit.Event{Action: audit.Revoke, Actor: "admin:ada", Session: id.String(), Outcome: audit.Done}}
-}
-
-func revoke(t testing.TB, s *Store, id latchkey.ID) {
-	t.Helper()
-	if _, err := s.Revoke(t.Context(), revocation(id)); err != nil {
-		t.Fatalf("Revoke: %v", err)
-	}
-}
-
-func get(t testing.TB, s *Store, id latchkey.ID) *latchkey.Record {
-	t.Helper()
-	rec, err := s.Get(t.Context(), id)
-	if err != nil {
-		t.Fatalf("Get: %v", err)
-	}
-	return rec
-}
-
-// wantUnavailable checks an error's code and that its cause says what to do.
-func wantUnavailable(t testing.TB, err error, say string) {
-	t.Helper()
-	if latchkey.CodeOf(err) != latchkey.CodeStoreUnavailable {
-		t.Fatalf("error is %q (%v), want %q", latchkey.CodeOf(err), err, latchkey.CodeStoreUnavailable)
-	}
-	told := err.Error()
-	if cause := errors.Unwrap(err); cause != nil {
-		told += ": " + cause.Error()
-	}
-	if !strings.Contains(told, say) {
-		t.Errorf("error is %q, want it to say %q", told, say)
-	}
-}
-
 // raw opens another connection to the file of a store, past the store.
 func raw(t testing.TB, path string) *conn {
 	t.Helper()
@@ -141,18 +76,6 @@ func tamper(t testing.TB, path, script string) {
 	c.Conn = nil
 }
 
-// eventually waits for something that another goroutine or process does.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-		time.Sleep(time.Millisecond)
-	}
-}
-
 // intact checks that the file is whole and that every index leads where it should.
 func intact(t testing.TB, path string) {
 	t.Helper()
@@ -178,3 +101,12 @@ func intact(t testing.TB, path string) {
 
 // catFile reads a file in another process.
 func catFile(path string) ([]byte, error) { return exec.Command("cat", path).Output() }
+
+// signIn is a Create for a subject at the store's time.
+func signIn(s *Store, subject string) latchkey.Create { return fixture.SignIn(s.now(), subject) }
+
+// add signs a subject in.
+func add(t testing.TB, s *Store, subject string) latchkey.ID {
+	t.Helper()
+	return fixture.Add(t, s, signIn(s, subject))
+}

@@ -12,6 +12,7 @@ import (
 	"testing/fstest"
 
 	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/store/internal/fixture"
 	"github.com/latchkey-go/latchkey/store/internal/migration"
 )
 
@@ -20,7 +21,7 @@ func TestOpenMakes(t *testing.T) {
 	if _, err := Open(Config{Path: path, MustExist: true}); err == nil {
 		t.Fatal("made a store although it must exist")
 	} else {
-		wantUnavailable(t, err, "does not exist")
+		fixture.Unavailable(t, err, "does not exist")
 	}
 	s := mustOpen(t, Config{Path: path, Mark: "demo"})
 	info, err := os.Stat(path)
@@ -158,7 +159,7 @@ func TestOpenRefuses(t *testing.T) {
 				_ = s.Close()
 				t.Fatal("opened")
 			}
-			wantUnavailable(t, err, c.say)
+			fixture.Unavailable(t, err, c.say)
 			if older := strings.Contains(c.say, "migrate") || strings.Contains(c.say, "newer"); errors.Is(err, ErrSchema) != older {
 				t.Errorf("%q is an error of the schema: %v", err, !older)
 			}
@@ -184,7 +185,7 @@ func TestOpenNewerCompatible(t *testing.T) {
 	tamper(t, path, "PRAGMA user_version=99; ALTER TABLE session ADD COLUMN later INTEGER;")
 	s := mustOpen(t, Config{Path: path})
 	id := add(t, s, "ann")
-	if get(t, s, id).Subject != "ann" {
+	if fixture.Get(t, s, id).Subject != "ann" {
 		t.Error("not read back")
 	}
 	if v := s.Schema().Version; v != 99 {
@@ -201,14 +202,14 @@ func TestMigratedUnderneath(t *testing.T) {
 	if err := c.script("UPDATE meta SET value=99 WHERE name='needs'; PRAGMA user_version=99;"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the store to be given up", func() bool {
+	fixture.Eventually(t, "the store to be given up", func() bool {
 		_, err := s.Get(t.Context(), id)
 		return err != nil
 	})
 	_, err := s.Get(t.Context(), id)
-	wantUnavailable(t, err, "use a newer latchkey")
+	fixture.Unavailable(t, err, "use a newer latchkey")
 	_, err = s.Create(t.Context(), signIn(s, "bob"))
-	wantUnavailable(t, err, "use a newer latchkey")
+	fixture.Unavailable(t, err, "use a newer latchkey")
 }
 
 func TestMigrate(t *testing.T) {
@@ -246,7 +247,7 @@ func TestMigrate(t *testing.T) {
 	if _, _, err := Migrate(t.Context(), written(t, "hello")); err == nil {
 		t.Error("migrated a text")
 	} else {
-		wantUnavailable(t, err, "not an SQLite database")
+		fixture.Unavailable(t, err, "not an SQLite database")
 	}
 	s := mustOpen(t, Config{Path: path})
 	add(t, s, "ann") // this program can still use it
@@ -274,7 +275,7 @@ func TestReadOnly(t *testing.T) {
 	w := mustOpen(t, Config{Path: path})
 	id := add(t, w, "bob")
 	s := mustOpen(t, Config{Path: path, ReadOnly: true})
-	if get(t, s, id).Subject != "bob" {
+	if fixture.Get(t, s, id).Subject != "bob" {
 		t.Error("not read")
 	}
 	page, err := s.List(t.Context(), latchkey.ListQuery{})
@@ -282,8 +283,8 @@ func TestReadOnly(t *testing.T) {
 		t.Errorf("listed %d, %v", len(page.Records), err)
 	}
 	_, err = s.Create(t.Context(), signIn(s, "cid"))
-	wantUnavailable(t, err, "for reading only")
-	seen := watch(t, s, 20e6)
-	revoke(t, w, id)
-	eventually(t, "the other's revocation", func() bool { return seen.saw(id) })
+	fixture.Unavailable(t, err, "for reading only")
+	seen := fixture.Follow(t, s, 20e6)
+	fixture.Revoke(t, w, id)
+	fixture.Eventually(t, "the other's revocation", func() bool { return seen.Saw(id) })
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/internal/servers"
+	"github.com/latchkey-go/latchkey/store/internal/fixture"
 	"github.com/latchkey-go/latchkey/store/internal/migration"
 )
 
@@ -87,7 +88,7 @@ func childLoad(s *Store) error {
 				}
 				report("c", c.Record.ID)
 				if n%2 == 0 {
-					if _, err := s.Revoke(context.Background(), revocation(c.Record.ID)); err != nil {
+					if _, err := s.Revoke(context.Background(), fixture.Revocation(c.Record.ID)); err != nil {
 						errs <- err
 						return
 					}
@@ -109,7 +110,7 @@ func childPairs(s *Store) error {
 			return err
 		}
 		report("c", c.Record.ID)
-		if _, err := s.Revoke(context.Background(), revocation(c.Record.ID)); err != nil {
+		if _, err := s.Revoke(context.Background(), fixture.Revocation(c.Record.ID)); err != nil {
 			return err
 		}
 		report("r", c.Record.ID)
@@ -136,7 +137,7 @@ func childRevoke(s *Store) error {
 		if err != nil {
 			return err
 		}
-		if _, err := s.Revoke(context.Background(), revocation(id)); err != nil {
+		if _, err := s.Revoke(context.Background(), fixture.Revocation(id)); err != nil {
 			return err
 		}
 		report("r", id)
@@ -275,69 +276,12 @@ func TestKillNine(t *testing.T) {
 	t.Logf("%d sessions and %d revocations acknowledged in %d rounds", len(created), len(revoked), rounds)
 }
 
-// watcher collects what a feed delivers.
-type watcher struct {
-	mu     sync.Mutex
-	seen   map[latchkey.ID]bool
-	resets int
-	all    int
-	sent   latchkey.Moment
-	err    error
-	stop   context.CancelFunc
-	ended  chan struct{}
-}
-
-func watch(t *testing.T, s *Store, interval time.Duration) *watcher {
-	ctx, cancel := context.WithCancel(context.Background())
-	w := &watcher{seen: make(map[latchkey.ID]bool), stop: cancel, ended: make(chan struct{})}
-	go func() {
-		defer close(w.ended)
-		w.err = s.Follow(ctx, interval, func(b latchkey.Batch) {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			for _, id := range b.IDs {
-				w.seen[id] = true
-			}
-			if b.Reset {
-				w.resets++
-			}
-			if b.All {
-				w.all++
-			}
-			if b.Sent != (latchkey.Moment{}) {
-				w.sent = b.Sent
-			}
-		})
-	}()
-	t.Cleanup(func() { cancel(); <-w.ended })
-	eventually(t, "the first batch", func() bool { return w.count(func(w *watcher) int { return w.resets }) > 0 })
-	return w
-}
-
-func (w *watcher) count(f func(w *watcher) int) int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return f(w)
-}
-
-func (w *watcher) saw(id latchkey.ID) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.seen[id]
-}
-
-func (w *watcher) proof() latchkey.Moment {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.sent
-}
-
 // Two processes write to one file: neither loses anything, and each learns of
 // the other's revocations.
 func TestTwoProcesses(t *testing.T) {
 	path := made(t)
 	s := mustOpen(t, Config{Path: path})
-	w := watch(t, s, 50*time.Millisecond)
+	w := fixture.Follow(t, s, 50*time.Millisecond)
 	c := startChild(t, "pairs", path)
 	const pairs = 100
 	var mine []latchkey.ID
@@ -366,11 +310,11 @@ func TestTwoProcesses(t *testing.T) {
 		}
 		// It is in the file at once, and the feed tells before it next proves itself.
 		acknowledged := s.clock.Now()
-		if get(t, s, id).RevokedAt.IsZero() {
+		if fixture.Get(t, s, id).RevokedAt.IsZero() {
 			t.Fatal("an acknowledged revocation of another process is not seen")
 		}
-		eventually(t, "a proof", func() bool { return w.proof().Mono > acknowledged.Mono })
-		if !w.saw(id) {
+		w.ProvenSince(t, acknowledged)
+		if !w.Saw(id) {
 			t.Fatal("the feed proved itself alive without having told of a revocation before it")
 		}
 		slowest = max(slowest, time.Duration(s.clock.Now().Mono-acknowledged.Mono))
@@ -381,7 +325,7 @@ func TestTwoProcesses(t *testing.T) {
 		t.Errorf("a revocation came %v late", slowest)
 	}
 	for _, id := range append(mine, theirs...) {
-		get(t, s, id)
+		fixture.Get(t, s, id)
 	}
 	if len(mine) != pairs {
 		t.Errorf("%d sessions made here, want %d", len(mine), pairs)
@@ -402,7 +346,7 @@ func TestStoppedHolder(t *testing.T) {
 	path := made(t)
 	s := mustOpen(t, Config{Path: path, Wait: 300 * time.Millisecond})
 	id := add(t, s, "ann")
-	w := watch(t, s, 20*time.Millisecond)
+	w := fixture.Follow(t, s, 20*time.Millisecond)
 	c := startChild(t, "hold", path)
 	if what, _, ok := c.line(t); !ok || what != "held" {
 		t.Fatalf("child: %q", what)
@@ -413,19 +357,19 @@ func TestStoppedHolder(t *testing.T) {
 	start := time.Now()
 	lost := signIn(s, "bob")
 	_, err := s.Create(t.Context(), lost)
-	wantUnavailable(t, err, "another program holds the database locked")
+	fixture.Unavailable(t, err, "another program holds the database locked")
 	if took := time.Since(start); took > 3*time.Second {
 		t.Errorf("answered after %v, want about 300ms", took)
 	}
-	get(t, s, id)
+	fixture.Get(t, s, id)
 	before := s.clock.Now()
-	eventually(t, "a proof while writing is blocked", func() bool { return w.proof().Mono > before.Mono })
+	fixture.Eventually(t, "a proof while writing is blocked", func() bool { return w.Proof().Mono > before.Mono })
 	// A caller with less patience takes its change back.
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	impatient := signIn(s, "cid")
 	_, err = s.Create(ctx, impatient)
-	wantUnavailable(t, err, context.DeadlineExceeded.Error())
+	fixture.Unavailable(t, err, context.DeadlineExceeded.Error())
 
 	if err := c.cmd.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)

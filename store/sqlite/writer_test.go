@@ -10,6 +10,7 @@ import (
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/audit"
 	"github.com/latchkey-go/latchkey/latchkeytest"
+	"github.com/latchkey-go/latchkey/store/internal/fixture"
 	"github.com/latchkey-go/latchkey/store/internal/pack"
 )
 
@@ -24,9 +25,9 @@ func TestTakenBack(t *testing.T) {
 		_, err := s.Create(ctx, c)
 		failed <- err
 	}()
-	eventually(t, "the queue", func() bool { return len(s.ops) == 1 })
+	fixture.Eventually(t, "the queue", func() bool { return len(s.ops) == 1 })
 	cancel()
-	wantUnavailable(t, <-failed, context.Canceled.Error())
+	fixture.Unavailable(t, <-failed, context.Canceled.Error())
 	release()
 	add(t, s, "bob") // behind it in the queue
 	if _, err := s.Get(t.Context(), c.Record.ID); latchkey.CodeOf(err) != latchkey.CodeNoSuchSession {
@@ -58,7 +59,7 @@ func closeFinishes(t *testing.T, path string) {
 			ids <- c.Record.ID
 		}()
 	}
-	eventually(t, "the queue", func() bool { return len(s.ops) == n })
+	fixture.Eventually(t, "the queue", func() bool { return len(s.ops) == n })
 	closed := make(chan error)
 	go func() { closed <- s.Close() }()
 	<-s.closing
@@ -67,10 +68,10 @@ func closeFinishes(t *testing.T, path string) {
 		t.Fatal(err)
 	}
 	_, err := s.Create(t.Context(), signIn(s, "bob"))
-	wantUnavailable(t, err, "closed")
+	fixture.Unavailable(t, err, "closed")
 	again := mustOpen(t, Config{Path: path})
 	for range n {
-		get(t, again, <-ids)
+		fixture.Get(t, again, <-ids)
 	}
 	if err := again.Close(); err != nil {
 		t.Fatal(err)
@@ -116,7 +117,7 @@ func TestCloseLocked(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	wantUnavailable(t, <-failed, "")
+	fixture.Unavailable(t, <-failed, "")
 	if took := time.Since(start); took > 4*time.Second {
 		t.Errorf("closing took %v", took)
 	}
@@ -129,7 +130,7 @@ func TestCloseLocked(t *testing.T) {
 func TestIdleCheckpoint(t *testing.T) {
 	s := mustOpen(t, Config{Path: newPath(t)})
 	add(t, s, "ann")
-	eventually(t, "the log to be emptied", func() bool {
+	fixture.Eventually(t, "the log to be emptied", func() bool {
 		info, err := os.Stat(s.path + "-wal")
 		return err == nil && info.Size() == 0
 	})
@@ -164,7 +165,7 @@ func TestCloseRace(t *testing.T) {
 				t.Fatalf("an acknowledged session is lost: %v", err)
 			}
 			if r.err != nil {
-				wantUnavailable(t, r.err, "closed")
+				fixture.Unavailable(t, r.err, "closed")
 			}
 		}
 		if err := again.Close(); err != nil {
@@ -186,12 +187,12 @@ func TestClockStepped(t *testing.T) {
 		if now := s.now(); !now.Equal(before) {
 			t.Errorf("store time went from %v to %v", before, now)
 		}
-		if st := get(t, s, id).StateAt(s.now()); st != latchkey.Live {
+		if st := fixture.Get(t, s, id).StateAt(s.now()); st != latchkey.Live {
 			t.Errorf("after a step of %v the session is %s", step, st)
 		}
 	}
 	clock.Advance(time.Hour)
-	if st := get(t, s, id).StateAt(s.now()); st != latchkey.Idle {
+	if st := fixture.Get(t, s, id).StateAt(s.now()); st != latchkey.Idle {
 		t.Errorf("after its idle limit the session is %s", st)
 	}
 	if s.Ahead() != 0 {
@@ -209,11 +210,11 @@ func TestClockStepped(t *testing.T) {
 		t.Errorf("ahead %v, want 47h", d)
 	}
 	// A touch never moves a session's activity back.
-	seen := get(t, again, id).LastSeenAt
+	seen := fixture.Get(t, again, id).LastSeenAt
 	if err := again.Touch(t.Context(), []latchkey.Touch{{ID: id, At: again.now()}}); err != nil {
 		t.Fatal(err)
 	}
-	if !get(t, again, id).LastSeenAt.Equal(seen) {
+	if !fixture.Get(t, again, id).LastSeenAt.Equal(seen) {
 		t.Error("a touch moved the activity back")
 	}
 }
@@ -286,13 +287,13 @@ func TestCollidingKeys(t *testing.T) {
 	if err != nil || result.Count != 2 {
 		t.Errorf("revoked %d, %v", result.Count, err)
 	}
-	if !get(t, s, bob).RevokedAt.IsZero() {
+	if !fixture.Get(t, s, bob).RevokedAt.IsZero() {
 		t.Error("another subject's session was revoked")
 	}
 	if _, err := s.Purge(t.Context(), latchkey.Purge{Erase: latchkey.Identity{Provider: "idp", Subject: "ann"}, Event: audit.Event{Action: audit.Purge}}); err != nil {
 		t.Fatal(err)
 	}
-	get(t, s, bob)
+	fixture.Get(t, s, bob)
 }
 
 // An erased name is nowhere in the files any more.
