@@ -30,7 +30,7 @@ func RunActivity(t *testing.T, p *Processes, cfg Config, store latchkey.Store) {
 	t.Logf("seed %d", cfg.Seed)
 	rnd := rand.New(rand.NewPCG(cfg.Seed, 0))
 	cfg.Nodes, p.Idle = 2, activityIdle
-	nodes := p.open(t, &cfg, func(int) {})
+	nodes := p.open(t, &cfg, func(int) {}, func(int) {})
 	defer func() {
 		for _, n := range nodes {
 			if err := n.close(); err != nil {
@@ -38,6 +38,8 @@ func RunActivity(t *testing.T, p *Processes, cfg Config, store latchkey.Store) {
 			}
 		}
 	}()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
 	row := func(id latchkey.ID) *latchkey.Record {
 		rec, err := store.Get(context.Background(), id)
 		if err != nil {
@@ -53,7 +55,7 @@ func RunActivity(t *testing.T, p *Processes, cfg Config, store latchkey.Store) {
 	}
 	sessions := make([]used, 3)
 	for i := range sessions {
-		id, token, err := nodes[0].issue(t.Context(), "ann")
+		id, token, err := nodes[0].issue(ctx, "ann")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -63,7 +65,7 @@ func RunActivity(t *testing.T, p *Processes, cfg Config, store latchkey.Store) {
 		for i := range sessions {
 			s := &sessions[i]
 			at := time.Now()
-			if _, err := nodes[0].lookup(t.Context(), s.token, false); err != nil {
+			if _, err := nodes[0].lookup(ctx, s.token, false); err != nil {
 				t.Fatal(err)
 			}
 			s.asked = at
@@ -85,7 +87,7 @@ func RunActivity(t *testing.T, p *Processes, cfg Config, store latchkey.Store) {
 		if lost := s.asked.Sub(row(s.id).LastSeenAt); lost > touchInterval+gathered+slow {
 			t.Errorf("the last %v of a session's activity are lost, want %v at most", lost, touchInterval+gathered)
 		}
-		if _, err := nodes[1].lookup(t.Context(), s.token, true); err != nil {
+		if _, err := nodes[1].lookup(ctx, s.token, true); err != nil {
 			t.Errorf("a session of the node that was killed, on another one: %v", err)
 		}
 	}

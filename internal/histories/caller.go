@@ -20,34 +20,56 @@ type caller struct {
 	rnd  *rand.Rand
 }
 
+// mix is how often callers do what, in ten thousand times, and how long they pause at
+// most. The rest are lookups.
+type mix struct {
+	revoke, revokeIdentity, revokeAll, renew, update, lookBack int
+	pause                                                      time.Duration
+	longest                                                    int // events after which a session is ended, to keep its history checkable
+}
+
+var (
+	// busy changes much, so that changes meet.
+	busy = mix{revoke: 800, revokeIdentity: 200, revokeAll: 100, renew: 900, update: 2000, lookBack: 1000, pause: 2 * time.Millisecond, longest: 40}
+	// gentle leaves sessions as they are for a while, so that nodes have them in memory
+	// when they are changed.
+	gentle = mix{revoke: 40, revokeIdentity: 10, revokeAll: 3, renew: 100, update: 200, lookBack: 1500, pause: 8 * time.Millisecond, longest: 150}
+)
+
 func (c *caller) work(ctx context.Context) {
+	do := busy
+	if c.cfg.Gentle {
+		do = gentle
+	}
 	for ctx.Err() == nil {
 		slot := c.rnd.IntN(slots)
-		h := c.take(slot)
-		switch n := c.rnd.IntN(100); {
+		h := c.take(slot, do.longest)
+		n := c.rnd.IntN(10_000)
+		of := func(share int) bool { n -= share; return n < 0 }
+		switch {
 		case h.session == nil:
 			c.issue(slot)
-		case h.tired || n < 8:
+		case h.tired || of(do.revoke):
 			c.revoke(slot, h)
-		case n < 10:
+		case of(do.revokeIdentity):
 			c.revokeIdentity(h)
-		case n < 11:
+		case of(do.revokeAll):
 			c.revokeAll()
-		case n < 20:
+		case of(do.renew):
 			c.renew(slot, h)
-		case n < 40:
+		case of(do.update):
 			c.update(slot, h)
-		case n < 50:
-			c.lookBack()
+		case of(do.lookBack):
+			c.lookBack(2 * do.longest)
 		default:
 			c.lookup(slot, h)
 		}
-		time.Sleep(time.Duration(c.rnd.IntN(2000)) * time.Microsecond)
+		time.Sleep(time.Duration(c.rnd.Int64N(int64(do.pause))))
 	}
 }
 
 // take returns what a slot holds; a session that is over counts as none.
-func (c *caller) take(slot int) held {
+func (c *caller) take(slot, longest int) held {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	h := c.slots[slot]
@@ -70,8 +92,13 @@ func (c *caller) empty(slot int) {
 	c.slots[slot] = held{}
 }
 
+// context bounds a call. Some callers have little patience.
 func (c *caller) context() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.Background(), callTimeout)
+	patience := callTimeout
+	if c.rnd != nil && c.rnd.IntN(10) == 0 {
+		patience = time.Duration(20+c.rnd.IntN(400)) * time.Millisecond
+	}
+	return context.WithTimeout(context.Background(), patience)
 }
 
 // told is the outcome that an error stands for.
@@ -146,13 +173,13 @@ func (c *caller) lookup(slot int, h held) {
 }
 
 // lookBack asks for a session that is out of use.
-func (c *caller) lookBack() {
+func (c *caller) lookBack(longest int) {
 	c.mu.Lock()
 	var h held
 	if len(c.former) > 0 {
 		h = c.former[c.rnd.IntN(len(c.former))]
 	}
-	enough := h.session == nil || h.events > 2*longest
+	enough := h.session == nil || h.events > longest
 	c.mu.Unlock()
 	if !enough {
 		c.glance(h, c.cfg.Staleness == 0)

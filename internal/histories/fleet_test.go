@@ -119,7 +119,7 @@ func delays() (all []history) {
 					}
 				}
 				nothing := func() {}
-				cfg.Callers = 12
+				cfg.Callers, cfg.Gentle = 12, true
 				cfg.Faults = []histories.Fault{
 					{Name: "packets late", Break: func() { delay(750 * time.Millisecond) }, Heal: nothing},
 					{Name: "late and cut off", Break: proxies[1].Cut, Heal: proxies[1].Resume},

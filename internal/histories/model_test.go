@@ -1,16 +1,18 @@
 package histories
 
 import (
+	"math/rand/v2"
 	"testing"
 
 	"github.com/anishathalye/porcupine"
 )
 
+func op(in input, out output, call, back int64) porcupine.Operation {
+	return porcupine.Operation{Input: in, Output: out, Call: call, Return: back}
+}
+
 // What must not happen is found.
 func TestModel(t *testing.T) {
-	op := func(in input, out output, call, back int64) porcupine.Operation {
-		return porcupine.Operation{Input: in, Output: out, Call: call, Return: back}
-	}
 	made := op(input{action: issue, token: 1}, output{}, 0, 1)
 	for name, c := range map[string]struct {
 		want    bool
@@ -40,5 +42,53 @@ func TestModel(t *testing.T) {
 		if got := porcupine.CheckOperations(model(), c.history); got != c.want {
 			t.Errorf("%s: explained: %v", name, got)
 		}
+	}
+}
+
+// What is left out of a history makes no difference to whether it can be explained.
+func TestCondense(t *testing.T) {
+	seed := rand.Uint64()
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	explained := 0
+	const tries = 3000
+	for range tries {
+		made := op(input{action: issue, token: 1}, output{}, 0, 5)
+		all := []porcupine.Operation{made}
+		drawn := map[int]int64{1: made.Return} // when tokens were known
+		add := func(in input, out output) {
+			call := drawn[in.token] + 1 + int64(rnd.IntN(60)) // a moment that is shared counts as overlapping
+			if in.action == lookup && out.outcome == done {   // of a while ago
+				call = max(0, call-10)
+			}
+			all = append(all, op(in, out, call, call+int64(1+rnd.IntN(25))))
+		}
+		if rnd.IntN(2) == 0 {
+			add(input{action: renew, token: 1}, output{done, 2})
+			drawn[2] = all[1].Return
+		}
+		if rnd.IntN(2) == 0 {
+			add(input{action: revoke}, output{outcome(2 * rnd.IntN(2)), 0})
+		}
+		for range rnd.IntN(3) {
+			add(input{action: update, token: 1 + rnd.IntN(len(drawn))}, output{outcome(rnd.IntN(3)), 1 + rnd.IntN(2)})
+		}
+		for range rnd.IntN(9) {
+			add(input{action: lookup, token: 1 + rnd.IntN(len(drawn))}, output{outcome(rnd.IntN(3)), rnd.IntN(2)})
+		}
+		for i := range all {
+			if all[i].Output.(output).outcome == unknown {
+				all[i].Return = 200
+			}
+		}
+		want := porcupine.CheckOperations(model(), all)
+		if got := porcupine.CheckOperations(model(), condense(all, nil)); got != want {
+			t.Fatalf("seed %d: explained: %v in full, %v condensed:\n%s", seed, want, got, describe(all))
+		}
+		if want {
+			explained++
+		}
+	}
+	if explained < tries/100 || explained > tries*99/100 {
+		t.Errorf("%d of %d histories can be explained, so that nothing was tried", explained, tries)
 	}
 }

@@ -74,7 +74,7 @@ func processes() (all []history) {
 		for kind, cfg := range kinds {
 			all = append(all, history{"nodes/" + name + "/" + kind, func(t *testing.T) {
 				p, server := processesOn(t, name)
-				cfg.Host, cfg.FaultFor, cfg.Strikes = p, 400*time.Millisecond, 3
+				cfg.Host, cfg.FaultFor, cfg.Strikes, cfg.Gentle, cfg.Callers = p, 400*time.Millisecond, 3, true, 9
 				if everything() {
 					cfg.Strikes = 12
 				}

@@ -104,7 +104,7 @@ func oldPrimaries() (all []history) {
 				cfg := kinds[kind]
 				d := divided(t, c.replicas)
 				cfg.Open = func(t testing.TB, node int) latchkey.Store { return d.open(t, node, c.wait) }
-				cfg.FaultFor, cfg.Strikes = 500*time.Millisecond, 1
+				cfg.FaultFor, cfg.Strikes, cfg.Gentle = 500*time.Millisecond, 1, kind == "cached"
 				if everything() {
 					cfg.FaultFor, cfg.Strikes = 3*time.Second, 3
 				}

@@ -33,13 +33,14 @@ type Processes struct {
 
 	settings settings
 	nodes    []*process
-	waking   func(node int) // called before and after a node is continued
+	asleep   func(node int) // called before a node is stopped
+	waking   func(node int) // called before and after it is continued
 }
 
 // open implements Host: it starts the processes and waits until all of them serve.
-func (p *Processes) open(t testing.TB, cfg *Config, waking func(node int)) (nodes []node) {
+func (p *Processes) open(t testing.TB, cfg *Config, asleep, waking func(node int)) (nodes []node) {
 	t.Helper()
-	p.waking = waking
+	p.asleep, p.waking = asleep, waking
 	keys := filepath.Join(t.TempDir(), "keys")
 	if _, err := keyring.Create(keys, keyring.Options{}); err != nil {
 		t.Fatal(err)
@@ -70,6 +71,7 @@ func (p *Processes) open(t testing.TB, cfg *Config, waking func(node int)) (node
 // Stop halts a node by SIGSTOP.
 func (p *Processes) Stop(node int) {
 	if l := p.nodes[node].now(); l != nil {
+		p.asleep(node)
 		l.child.Stop()
 	}
 }
@@ -209,7 +211,7 @@ var errGone = latchkey.NewError(latchkey.CodeStoreUnavailable, "the node gave no
 
 // ask asks the node. It waits longer than a node that serves may take, for one that is
 // stopped answers when it goes on.
-func (n *process) ask(q question) (answer, error) {
+func (n *process) ask(ctx context.Context, q question) (answer, error) {
 	l := n.now()
 	if l == nil {
 		return answer{}, errNothing
@@ -218,6 +220,9 @@ func (n *process) ask(q question) (answer, error) {
 	case <-l.serves:
 	default:
 		return answer{}, errNothing
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		q.Patience = time.Until(deadline)
 	}
 	waiting := make(chan answer, 1)
 	l.mu.Lock()
@@ -260,8 +265,8 @@ func (a *answer) err() error {
 	return nil
 }
 
-func (n *process) issue(_ context.Context, subject string) (latchkey.ID, string, error) {
-	a, err := n.ask(question{Do: "issue", Subject: subject})
+func (n *process) issue(ctx context.Context, subject string) (latchkey.ID, string, error) {
+	a, err := n.ask(ctx, question{Do: "issue", Subject: subject})
 	if err != nil {
 		return latchkey.ID{}, "", err
 	}
@@ -269,27 +274,27 @@ func (n *process) issue(_ context.Context, subject string) (latchkey.ID, string,
 	return id, a.Token, err
 }
 
-func (n *process) lookup(_ context.Context, token string, ask bool) (int, error) {
-	a, err := n.ask(question{Do: "lookup", Token: token, Ask: ask})
+func (n *process) lookup(ctx context.Context, token string, ask bool) (int, error) {
+	a, err := n.ask(ctx, question{Do: "lookup", Token: token, Ask: ask})
 	return a.Value, err
 }
 
-func (n *process) update(_ context.Context, token string) (int, error) {
-	a, err := n.ask(question{Do: "update", Token: token})
+func (n *process) update(ctx context.Context, token string) (int, error) {
+	a, err := n.ask(ctx, question{Do: "update", Token: token})
 	return a.Value, err
 }
 
-func (n *process) renew(_ context.Context, token string) (string, error) {
-	a, err := n.ask(question{Do: "renew", Token: token})
+func (n *process) renew(ctx context.Context, token string) (string, error) {
+	a, err := n.ask(ctx, question{Do: "renew", Token: token})
 	return a.Token, err
 }
 
-func (n *process) revoke(_ context.Context, r latchkey.Revocation) error {
+func (n *process) revoke(ctx context.Context, r latchkey.Revocation) error {
 	q := question{Do: "revoke", Subject: r.Subject, All: r.All}
 	if !r.ID.IsZero() {
 		q.ID = r.ID.String()
 	}
-	_, err := n.ask(q)
+	_, err := n.ask(ctx, q)
 	return err
 }
 

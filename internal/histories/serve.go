@@ -33,6 +33,8 @@ type question struct {
 	ID      string `json:"id,omitempty"`
 	All     bool   `json:"all,omitempty"`
 	Ask     bool   `json:"ask,omitempty"`
+	// Patience is the caller's, from when the node begins with it.
+	Patience time.Duration `json:"patience"`
 }
 
 // answer is a line of its standard output. That of number 0 says that the node serves.
@@ -139,7 +141,7 @@ func (v *server) answer(q question) answer {
 		a.Nothing = true
 		return a
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), q.Patience)
 	defer cancel()
 	var err error
 	switch q.Do {
