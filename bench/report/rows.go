@@ -65,7 +65,7 @@ var tables = []table{
 	{"Stores", []row{
 		{"SQLite durable create, 64 callers, a million rows: times the disk's fsync rate", "SQLiteCreate/grouped", "", "x-fsync", 2, true, "%.2f×"},
 		{"the same: times one transaction each", "SQLiteCreate/grouped", "", "x-alone", 3.5, true, "%.2f×"},
-		{"SQLite lookup on a miss: times the bare prepared statement", "SQLiteGet/latchkey", "SQLiteGet/bare", "ns/op", 1.3, false, "%.2f×"},
+		{"SQLite lookup on a miss: times the bare prepared statement", "SQLiteGet/latchkey", "", "x-bare", 1.3, false, "%.2f×"},
 		{"Redis lookup on a miss: commands sent", "RedisGet/trips", "", "commands/op", 1, false, "%.0f"},
 		{"the same, one caller: times a bare GET, medians", "RedisGet/one/latchkey", "", "x-get", 1.15, false, "%.2f×"},
 		{"the same, 64 callers: times faster than the same read through go-redis", "RedisGet/64/goredis", "", "x-latchkey", 1.5, true, "%.2f×"},

@@ -2,11 +2,14 @@ package sqlitestore
 
 import (
 	"context"
+	"fmt"
+	"math/rand/v2"
 	"testing"
 
 	zombiezen "zombiezen.com/go/sqlite"
 
 	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/bench/internal/paired"
 	"github.com/latchkey-go/latchkey/store/sqlite"
 )
 
@@ -34,29 +37,24 @@ func BenchmarkSQLiteGet(b *testing.B) {
 		name string
 		ids  []latchkey.ID
 	}{{"", ids}, {"_hot10k", ids[len(ids)/2:][:10_000]}} {
-		b.Run("bare"+keys.name, func(b *testing.B) {
-			src := newSource(7)
-			b.ReportAllocs()
-			for b.Loop() {
-				get.BindBytes(1, keys.ids[src.rng.IntN(len(keys.ids))][:])
-				ok, err := get.Step()
-				if err != nil || !ok || get.ColumnBytes(0, buf) < 100 {
-					b.Fatal("not found", err)
-				}
-				must(b, get.Reset())
+		rng := rand.New(rand.NewPCG(7, 0))
+		ctx := context.Background()
+		id := func() *latchkey.ID { return &keys.ids[rng.IntN(len(keys.ids))] }
+		// Nothing is waited for: pages come from memory, the system's or SQLite's own.
+		paired.Compare(b, paired.Plan{}, paired.Compute("bare"+keys.name, func(int) error {
+			get.BindBytes(1, id()[:])
+			ok, err := get.Step()
+			if err != nil || !ok || get.ColumnBytes(0, buf) < 100 {
+				return fmt.Errorf("not found: %w", err)
 			}
-		})
-		b.Run("latchkey"+keys.name, func(b *testing.B) {
-			src := newSource(7)
-			ctx := context.Background()
-			b.ReportAllocs()
-			for b.Loop() {
-				rec, err := s.Get(ctx, keys.ids[src.rng.IntN(len(keys.ids))])
-				if err != nil || rec.Subject == "" {
-					b.Fatal("not found", err)
-				}
+			return get.Reset()
+		}), paired.Compute("latchkey"+keys.name, func(int) error {
+			rec, err := s.Get(ctx, *id())
+			if err != nil || rec.Subject == "" {
+				return fmt.Errorf("not found: %w", err)
 			}
-		})
+			return nil
+		}))
 	}
 	b.Run("latchkey_parallel", func(b *testing.B) {
 		b.ReportAllocs()
