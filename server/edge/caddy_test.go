@@ -1,8 +1,10 @@
 package edge_test
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -15,14 +17,14 @@ func startCaddy(t *testing.T, bin string, pairs ...string) *front {
 	port := freePort(t)
 	f.addr = "127.0.0.1:" + port
 	tls := " {\n\tbind 127.0.0.1\n\ttls " + cert + " " + key
-	site := replaced(t, fence(t, "caddy.md", "caddyfile", 0), append(pairs,
+	global := "{\n\tadmin off\n\tauto_https off\n\thttps_port " + port + "\n\tstorage file_system " + dir + "\n}\n"
+	text := replaced(t, global+fence(t, "caddy.md", "caddyfile", 0), append(pairs,
 		"127.0.0.1:8420", f.b.web.Listener.Addr().String(),
 		"127.0.0.1:3000", f.echo.Listener.Addr().String(),
 		"\napp.example.com {", "\napp.example.com"+tls,
 		"\nauth.example.com {", "\nauth.example.com"+tls)...)
-	global := "{\n\tadmin off\n\tauto_https off\n\thttps_port " + port + "\n\tstorage file_system " + dir + "\n}\n"
 	path := filepath.Join(dir, "Caddyfile")
-	must(t, os.WriteFile(path, []byte(global+site), 0o600))
+	must(t, os.WriteFile(path, []byte(text), 0o600))
 	f.run(bin, "run", "--config", path, "--adapter", "caddyfile")
 	return f
 }
@@ -32,7 +34,35 @@ func TestCaddy(t *testing.T) {
 	everyCaddy(t, program(t, "caddy"), "{http.reverse_proxy.header.X-Auth-Email}")
 }
 
-func TestCaddyCurrent(t *testing.T) { everyCaddy(t, built(t, "caddy"), "") }
+func TestCaddyCurrent(t *testing.T) {
+	bin := built(t, "caddy")
+	everyCaddy(t, bin, "")
+	t.Run("bounded-sockets", func(t *testing.T) {
+		f := startCaddy(t, bin, "\treverse_proxy 127.0.0.1:3000\n", strings.Replace(fence(t, "caddy.md", "caddyfile", 1), "10m", "1s", 1))
+		f.liven()
+		f.bounded(true, false)
+	})
+}
+
+// A WebSocket over HTTP/2 is a CONNECT for Caddy, and a GET for the service.
+func TestCaddyCurrentExtendedConnect(t *testing.T) {
+	t.Setenv("GODEBUG", "http2xconnect=1") // over HTTP/3 Caddy does without
+	f := startCaddy(t, built(t, "caddy"))
+	f.liven()
+	for _, c := range []struct{ path, token, want string }{
+		{"/live/never", f.alice().Token, "200"},
+		{"/live/never", "", "401"},
+		{"/live/guarded/never", f.alice().Token, "403"},
+	} {
+		var frame bytes.Buffer
+		must(t, writeFrame(&frame, opText, []byte("hello"), true))
+		status := f.http2([][2]string{{":method", "CONNECT"}, {":protocol", "websocket"}, {":scheme", "https"}, {":authority", "app.example.com"}, {":path", c.path},
+			{"sec-websocket-version", "13"}, {"cookie", "__Host-session=" + c.token}}, frame.String())
+		if status != c.want {
+			t.Errorf("%s: %s, want %s: %s", c.path, status, c.want, f.log())
+		}
+	}
+}
 
 // everyCaddy tests one. absent is what the service gets for a header that the answer
 // lacks: the name of a placeholder in 2.6.2; the client's own, in the versions after it
@@ -47,4 +77,14 @@ func everyCaddy(t *testing.T, bin, absent string) {
 		f.liven()
 		everyStream(t, f)
 	})
+	t.Run("bounded-events", func(t *testing.T) {
+		f := startCaddy(t, bin, "\tadmin off\n", "\tadmin off\n"+strings.Replace(inner(fence(t, "caddy.md", "caddyfile", 2)), "10m", "1s", 1))
+		f.liven()
+		f.bounded(false, true)
+	})
+}
+
+// inner is what stands between a block's first and last brace.
+func inner(block string) string {
+	return block[strings.IndexByte(block, '{')+1 : strings.LastIndexByte(block, '}')]
 }

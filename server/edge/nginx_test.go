@@ -42,6 +42,11 @@ func TestNginx(t *testing.T) {
 		f.liven()
 		everyStream(t, f)
 	})
+	t.Run("bounded-silence", func(t *testing.T) {
+		f := startNginx(t, "        proxy_set_header Upgrade ", "        proxy_read_timeout 1s;\n        proxy_set_header Upgrade ")
+		f.liven()
+		f.bounded(true, false) // the events come at all times
+	})
 	if strings.Contains(f.log(), "[emerg]") {
 		t.Error(f.log())
 	}

@@ -125,6 +125,7 @@ func proxyRules(c *config) {
 	c.policy.Rules = []edge.Rule{
 		{Hosts: []string{"app.example.com"}, Paths: []string{"/public/*"}, Require: edge.RequirePublic},
 		{Hosts: []string{"app.example.com"}, Paths: []string{"/admin/*"}, Roles: []string{"admin"}},
+		{Hosts: []string{"app.example.com"}, Paths: []string{"/live/guarded/*"}, Methods: []string{"GET"}, Roles: []string{"admin"}},
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -225,7 +226,9 @@ func readFrame(r io.Reader) (op byte, payload []byte, err error) {
 type stream interface {
 	// alive fails the test unless something comes through still.
 	alive(t *testing.T)
-	// ended waits for the end.
+	// cut waits until it is over in whatever way.
+	cut(t *testing.T)
+	// ended waits for the end that the service makes.
 	ended(t *testing.T)
 	close()
 }
@@ -272,6 +275,13 @@ func (w *webSocket) ended(t *testing.T) {
 	}
 }
 
+func (w *webSocket) cut(t *testing.T) {
+	t.Helper()
+	if _, err := io.Copy(io.Discard, w.r); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("the WebSocket goes on")
+	}
+}
+
 func (w *webSocket) close() { w.conn.Close() }
 
 type eventSource struct {
@@ -313,6 +323,13 @@ func (e *eventSource) ended(t *testing.T) {
 	t.Helper()
 	if _, err := io.Copy(io.Discard, e.r); err != nil {
 		t.Errorf("the events end with %v", err)
+	}
+}
+
+func (e *eventSource) cut(t *testing.T) {
+	t.Helper()
+	if _, err := io.Copy(io.Discard, e.r); errors.Is(err, context.DeadlineExceeded) {
+		t.Error("the events go on")
 	}
 }
 
@@ -363,3 +380,31 @@ func everyStream(t *testing.T, f *front) {
 		t.Log(f.log())
 	}
 }
+
+// bounded is what a proxy's own limits do to long answers whose session stands, of a
+// service that would go on for ever: whether they end.
+func (f *front) bounded(socket, events bool) {
+	f.t.Helper()
+	i := f.alice()
+	var ended, alive []stream
+	for open, ends := range map[*func(f *front, path, token string) (stream, int)]bool{&opensSocket: socket, &opensEvents: events} {
+		s, status := (*open)(f, "/live/never", i.Token)
+		if status != http.StatusOK && status != http.StatusSwitchingProtocols {
+			f.t.Fatal(status, f.log())
+		}
+		if ends {
+			ended = append(ended, s)
+		} else {
+			alive = append(alive, s)
+		}
+	}
+	for _, s := range ended {
+		s.cut(f.t)
+	}
+	for _, s := range alive {
+		s.alive(f.t)
+		s.close()
+	}
+}
+
+var opensSocket, opensEvents = (*front).openSocket, (*front).openEvents

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/latchkey-go/latchkey/server/edge"
 )
 
 // startTraefik runs a Traefik with the configuration of its page. pairs are further
@@ -50,9 +52,36 @@ func TestTraefik(t *testing.T) {
 			t.Run("absent", func(t *testing.T) { f.in(t).absentHeaders("") })
 		})
 	}
-	t.Run("streams", func(t *testing.T) {
-		f := startTraefik(t, "          - Cookie\n", "")
-		f.liven()
-		everyStream(t, f)
+	for name, trust := range map[string]string{"streams": "false", "streams-trusted": "true"} {
+		t.Run(name, func(t *testing.T) {
+			f := startTraefik(t, "trustForwardHeader: false", "trustForwardHeader: "+trust, "          - Cookie\n", "")
+			f.liven()
+			everyStream(t, f)
+		})
+	}
+	// What older versions are given instead of the entry point's option.
+	t.Run("aliases-middleware", func(t *testing.T) {
+		f := startTraefik(t, "      aliasHeadersStrategy: delete\n", "      aliasHeadersStrategy: keep\n",
+			"  middlewares:\n", "  middlewares:\n"+fence(t, "traefik.md", "yaml", 3),
+			"middlewares: [latchkey]", "middlewares: [latchkey-aliases, latchkey]")
+		i := f.alice()
+		lines := []string{sessionCookie + i.Token}
+		for _, name := range edge.Aliases() {
+			lines = append(lines, name+": root")
+		}
+		if s := f.want("aliases", f.get("/page", lines...), 200, true); identityOf(s) != f.describe(i) {
+			t.Errorf("the service sees %q", identityOf(s))
+		}
 	})
+	t.Run("bounded-events", func(t *testing.T) {
+		f := startTraefik(t, "    address: :443\n", "    address: :443\n"+strings.Replace(after(fence(t, "traefik.md", "yaml", 2), "websecure:\n"), "10m", "1s", 1))
+		f.liven()
+		f.bounded(false, true)
+	})
+}
+
+// after is what follows on a mark.
+func after(text, mark string) string {
+	_, rest, _ := strings.Cut(text, mark)
+	return rest
 }
