@@ -332,27 +332,37 @@ func (im *importer) there(ctx context.Context, in *latchkey.SignIn) (ids []latch
 // more, the sessions whose tokens it did not take are ended: nobody would have them.
 func (im *importer) write(work context.Context, stop context.CancelCauseFunc, queue <-chan *importJob) {
 	var broken error
-	for job := range queue {
+	// Nothing stays in memory while something else is waited for.
+	flush := func() { broken = errors.Join(broken, im.flush(work, stop, broken)) }
+	for {
+		var job *importJob
+		var more bool
+		select {
+		case job, more = <-queue:
+		default:
+			flush()
+			job, more = <-queue
+		}
+		if !more {
+			flush()
+			return
+		}
 		select {
 		case <-job.ready:
-		default: // nothing waits in memory while others are waited for
-			broken = errors.Join(broken, im.flush(work, stop, broken))
+		default:
+			flush()
 			<-job.ready
 		}
-		if job.result == nil {
-			continue
-		}
-		if broken == nil {
-			broken = im.out.put(job.result, job.issued)
-			if broken == nil {
-				continue
+		switch {
+		case job.result == nil:
+		case broken == nil:
+			if broken = im.out.put(job.result, job.issued); broken != nil {
+				im.giveUp(work, stop, broken)
 			}
-			im.giveUp(work, stop, broken)
-		} else if !job.issued.IsZero() {
+		case !job.issued.IsZero():
 			im.end(work, job.issued)
 		}
 	}
-	_ = im.flush(work, stop, broken) // told by stop
 }
 
 // flush hands on what is in memory, unless the output is broken already.
