@@ -31,7 +31,7 @@ race: ## all tests, fuzz seeds and examples under the race detector
 	GORACE=atexit_sleep_ms=100 $(GO) test -race -timeout 12m ./...
 
 alloc: ## what allocates, how much memory a million entries take, and ten thousand sessions at once: not to be told, or too slow, under the race detector
-	$(GO) test -run 'Alloc|Million' ./compat/itsdangerous ./csrf ./keyring ./nearcache/... ./upstream
+	$(GO) test -run 'Alloc|Million' ./compat/itsdangerous ./csrf ./keyring ./nearcache/... ./server/edge/... ./upstream
 	$(GO) test -run 'TestConformance/^(Revoke|Changed)$$/^(Many|DefaultPage)$$' ./store/mysql ./store/postgres ./store/redis ./store/sqlite
 
 bench-build: ## compile the benchmarks without running them

@@ -40,6 +40,13 @@ func (id ID) encode(b *[36]byte) {
 	hex.Encode(b[24:36], id[10:16])
 }
 
+// AppendText implements [encoding.TextAppender].
+func (id ID) AppendText(b []byte) ([]byte, error) {
+	var text [36]byte
+	id.encode(&text)
+	return append(b, text[:]...), nil
+}
+
 // MarshalText implements [encoding.TextMarshaler].
 func (id ID) MarshalText() ([]byte, error) {
 	var b [36]byte

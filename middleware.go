@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // Middleware looks the session of each request up and puts it in reach of next,
@@ -59,6 +60,14 @@ func (c *requestContext) Value(key any) any {
 // Without a session it returns one that is not Live and no error; the error is of
 // code CodeStoreUnavailable when nothing is known.
 func (m *Manager) Read(w http.ResponseWriter, r *http.Request) (Session, error) {
+	return m.ReadWithin(w, r, 0)
+}
+
+// ReadWithin is [Manager.Read] for who cannot wait for as long as the request lives:
+// a store that has to be asked is given up after limit, with an error of code
+// CodeStoreUnavailable. 0 is no limit. Where memory answers it costs nothing: the time
+// begins to run when the store is asked.
+func (m *Manager) ReadWithin(w http.ResponseWriter, r *http.Request, limit time.Duration) (Session, error) {
 	var tok token
 	present, ok := m.credential(&tok, r)
 	if !ok {
@@ -79,9 +88,20 @@ func (m *Manager) Read(w http.ResponseWriter, r *http.Request) (Session, error) 
 		}
 		return s, nil
 	}
+	return m.readFully(w, r, tok, req, limit)
+}
+
+// readFully is ReadWithin for what takes more than a glance.
+func (m *Manager) readFully(w http.ResponseWriter, r *http.Request, tok token, req request, limit time.Duration) (Session, error) {
+	ctx := r.Context()
+	if limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
+	}
 	st := &state{m: m, w: w, r: r}
 	st.tok = tok
-	if err := m.find(r.Context(), st, req); err != nil {
+	if err := m.find(ctx, st, req); err != nil {
 		if errors.Is(err, ErrInvalidSession) {
 			err = nil
 		}

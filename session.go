@@ -95,6 +95,20 @@ func (s Session) Roles() []string {
 	return v.list(strRoles)
 }
 
+// AppendRoles appends the roles, with a separator between two of them, to b and returns
+// the longer slice. Without roles it appends nothing.
+func (s Session) AppendRoles(b []byte, separator byte) []byte {
+	v, _ := s.now()
+	start := len(b)
+	b = append(b, v.str(strRoles)...)
+	for i := start; i < len(b); i++ {
+		if b[i] == '\n' {
+			b[i] = separator
+		}
+	}
+	return b
+}
+
 // HasRole reports whether the session has the role, without allocating.
 func (s Session) HasRole(role string) bool {
 	v, _ := s.now()

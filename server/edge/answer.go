@@ -37,7 +37,7 @@ func (e *Edge) answer(w http.ResponseWriter, r *http.Request, d dialect, q *Ques
 
 // grant sets the headers of a grant and returns its status.
 func (e *Edge) grant(h http.Header, r *http.Request, d dialect, q *Question, dec Decision, s latchkey.Session) int {
-	setIdentity(h, s, e.assertion(q, dec, s), cookiesWithout(r.Header["Cookie"], e.cookie))
+	e.setIdentity(h, s, e.assertion(q, dec, s), r.Header["Cookie"])
 	if d == dialectNginx || d == dialectForward {
 		return http.StatusNoContent
 	}

@@ -15,17 +15,11 @@ func cookieName(m *latchkey.Manager) string {
 	return name
 }
 
-// cookiesWithout joins the lines of a Cookie header without the cookies of a name. A
-// pair is compared by the name in front of its first equals sign, as servers do, and
-// is kept as it stands otherwise.
-func cookiesWithout(lines []string, name string) string {
-	if len(lines) == 0 {
-		return ""
-	}
-	if len(lines) == 1 && !strings.Contains(lines[0], name) {
-		return lines[0]
-	}
-	var b strings.Builder
+// appendCookiesWithout joins the lines of a Cookie header, without the cookies of a
+// name, behind what is in b. A pair is compared by the name in front of its first
+// equals sign, as servers do, and is kept as it stands otherwise.
+func appendCookiesWithout(b []byte, lines []string, name string) []byte {
+	start := len(b)
 	for _, line := range lines {
 		for pair := range strings.SplitSeq(line, ";") {
 			pair = strings.TrimSpace(pair)
@@ -33,11 +27,11 @@ func cookiesWithout(lines []string, name string) string {
 			if pair == "" || strings.EqualFold(strings.Trim(key, " \t\""), name) {
 				continue
 			}
-			if b.Len() > 0 {
-				b.WriteString("; ")
+			if len(b) > start {
+				b = append(b, "; "...)
 			}
-			b.WriteString(pair)
+			b = append(b, pair...)
 		}
 	}
-	return b.String()
+	return b
 }

@@ -156,9 +156,7 @@ func (e *Edge) consider(w http.ResponseWriter, r *http.Request, q *Question) (De
 			timeout = min(timeout, publicTimeout)
 		}
 	}
-	wait := &patience{Context: r.Context(), limit: timeout}
-	defer wait.end()
-	s, err := e.cfg.Manager.Read(w, r.WithContext(wait))
+	s, err := e.cfg.Manager.ReadWithin(w, r, timeout)
 	if err != nil {
 		if public {
 			return Decision{Verdict: Grant, Reason: ReasonPublic, Rule: rule}, latchkey.Session{}

@@ -83,14 +83,31 @@ func isAlias(name string) bool {
 	return false
 }
 
-// setIdentity sets every identity header, empty where nothing is known, and Cookie.
-func setIdentity(h http.Header, s latchkey.Session, assertion, cookies string) {
-	v := new([8]string) // one allocation for all of them
+// setIdentity sets every identity header, empty where nothing is known, and Cookie:
+// what the client sent in lines, without the session cookie. It allocates twice: for
+// the values, and for those of their texts that are not at hand.
+func (e *Edge) setIdentity(h http.Header, s latchkey.Session, assertion string, lines []string) {
+	v := new([8]string)
+	var room [512]byte
+	text := room[:0]
 	if s.Live() {
 		v[0], v[1], v[2], v[3] = encode(s.Subject()), encode(s.Provider()), encode(s.Email()), encode(s.Name())
-		v[4] = encode(strings.Join(s.Roles(), ","))
-		v[5] = s.ID().String()
+		text, _ = s.ID().AppendText(text) // it has no error
+		text = s.AppendRoles(text, ',')
 		v[6] = assertion
+	}
+	known := len(text)
+	if len(lines) == 1 && !strings.Contains(lines[0], e.cookie) {
+		v[7] = lines[0]
+	} else {
+		text = appendCookiesWithout(text, lines, e.cookie)
+	}
+	all := string(text)
+	if known > 0 {
+		v[5], v[4] = all[:idLength], encode(all[idLength:known])
+	}
+	if known < len(all) {
+		v[7] = all[known:]
 	}
 	h[HeaderSubject] = v[0:1:1]
 	h[HeaderProvider] = v[1:2:2]
@@ -99,9 +116,11 @@ func setIdentity(h http.Header, s latchkey.Session, assertion, cookies string) {
 	h[HeaderRoles] = v[4:5:5]
 	h[HeaderSession] = v[5:6:6]
 	h[HeaderAssertion] = v[6:7:7]
-	v[7] = cookies
 	h["Cookie"] = v[7:8:8]
 }
+
+// idLength is the length of a session ID's text.
+const idLength = 36
 
 // encode percent-encodes "%" and what is not printable ASCII, as UTF-8 bytes, and
 // spaces at either end, which servers drop from a header's value: two identities

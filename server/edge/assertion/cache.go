@@ -52,11 +52,14 @@ func (c *cache) get(a *about) *entry {
 	s := c.of(a)
 	s.mu.RLock()
 	e := s.young[*a]
-	old := s.old[*a]
+	if e != nil {
+		s.mu.RUnlock()
+		return e
+	}
+	e = s.old[*a]
 	s.mu.RUnlock()
-	if e == nil && old != nil {
-		c.put(a, old)
-		return old
+	if e != nil {
+		c.put(a, e)
 	}
 	return e
 }
