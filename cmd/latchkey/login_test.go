@@ -3,6 +3,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -15,6 +16,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/latchkey-go/latchkey/internal/optest"
 )
@@ -156,4 +158,85 @@ func runBinary(dir string, args ...string) (string, error) {
 	cmd.Dir = dir
 	out, err := cmd.CombinedOutput()
 	return string(out), err
+}
+
+// TestStepUpByPassword: a rule that asks for a recent sign-in has a user of the file type
+// the password once more; one that asks for more than a password leads to no form.
+func TestStepUpByPassword(t *testing.T) {
+	dir := t.TempDir()
+	files := map[string]string{"password": "canary horse battery staple\n", "c.yaml": `
+public-url: https://auth.example.com
+trusted-proxies: 127.0.0.1
+protected-hosts: [app.example.com]
+cookie-domain: example.com
+users: latchkey.users
+rules:
+  - {paths: /fresh, fresh: 1h, assurance: aal1}
+  - {paths: /strong, assurance: aal2}
+`}
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cli(t, dir, 0, "key", "generate")
+	cli(t, dir, 0, "user", "add", "bob", "--password-file", "password")
+	p := start(t, dir, "--config", "c.yaml")
+	old := fmt.Sprintf(`{"subject":"bob","provider":"local","assurance":"aal1","auth_time":%q}`, time.Now().Add(-2*time.Hour).UTC().Format(time.RFC3339))
+	res, body := p.call("POST", "/v1/sessions", old, "Authorization", "Bearer "+adminSecret, "Content-Type", "application/json")
+	var issued struct{ Token string }
+	if err := json.Unmarshal([]byte(body), &issued); err != nil || res.StatusCode != 201 {
+		t.Fatalf("%d %s", res.StatusCode, body)
+	}
+	cookie := "__Secure-session=" + issued.Token
+	ask := func(path string) (int, string) {
+		res, _ := p.call("GET", "/auth/forward", "", "X-Forwarded-Method", "GET", "X-Forwarded-Proto", "https", "X-Forwarded-Host", "app.example.com", "X-Forwarded-Uri", path,
+			"Sec-Fetch-Mode", "navigate", "Cookie", cookie)
+		return res.StatusCode, strings.TrimPrefix(res.Header.Get("Location"), "https://auth.example.com")
+	}
+	if status, _ := ask("/plain"); status != 204 {
+		t.Errorf("a page that asks for nothing: %d", status)
+	}
+	status, login := ask("/fresh")
+	if status != 302 || !strings.HasPrefix(login, "/login?") {
+		t.Fatalf("%d to %q", status, login)
+	}
+	page := func(path string) string {
+		_, text := p.call("GET", path, "", "Sec-Fetch-Mode", "navigate", "Cookie", cookie)
+		return text
+	}
+	fields := url.Values{"username": {"bob"}}
+	for _, m := range regexp.MustCompile(`<input type="hidden" name="(\w+)" value="([^"]*)">`).FindAllStringSubmatch(page(login), -1) {
+		fields.Set(m[1], m[2])
+	}
+	if fields.Get("rd") != "https://app.example.com/fresh" || fields.Get("max_age") != "3600" || fields.Get("acr_values") != "aal1" {
+		t.Fatalf("the form has %v", fields)
+	}
+	submit := func(password string) *http.Response {
+		fields.Set("password", password)
+		res, _ := p.call("POST", "/login", fields.Encode(), "Content-Type", "application/x-www-form-urlencoded", "Origin", "https://auth.example.com", "Host", "auth.example.com",
+			"Sec-Fetch-Site", "same-origin", "Sec-Fetch-Mode", "navigate", "Cookie", cookie)
+		return res
+	}
+	if res := submit("wrong"); res.StatusCode != 403 || len(res.Cookies()) > 0 {
+		t.Errorf("a wrong password: %d, %v", res.StatusCode, res.Header)
+	}
+	if res = submit("canary horse battery staple"); res.StatusCode != 303 || res.Header.Get("Location") != "https://app.example.com/fresh" || len(res.Cookies()) != 1 {
+		t.Fatalf("%d, %v", res.StatusCode, res.Header)
+	}
+	cookie = "__Secure-session=" + res.Cookies()[0].Value
+	if status, location := ask("/fresh"); status != 204 {
+		t.Errorf("after the sign-in: %d to %q", status, location)
+	}
+	status, login = ask("/strong")
+	if text := page(login); status != 302 || strings.Contains(text, `name="password"`) || !strings.Contains(text, "strong enough") {
+		t.Errorf("%d to %q: %s", status, login, text)
+	}
+	if status := p.me(issued.Token); status != 401 {
+		t.Errorf("the session before: %d", status)
+	}
+	p.stop()
+	if strings.Contains(p.all(), "canary horse") || strings.Contains(p.all(), "lk_") {
+		t.Error("a secret is in the log")
+	}
 }
