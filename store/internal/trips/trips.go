@@ -13,10 +13,11 @@ import (
 	"sync"
 )
 
-// What Do answers without having asked.
+// What Do answers without having asked, or without knowing what came of it.
 var (
 	ErrLeft   = errors.New("the caller gave up while it waited")
 	ErrClosed = errors.New("the store is closed")
+	ErrBroken = errors.New("whoever made the trip broke it off")
 )
 
 // Want is what one caller asks for. Whoever carries it sets Value or Err.
@@ -59,12 +60,13 @@ func New[K, V, L any](most int, lines []L, carry Carry[K, V, L]) *Lanes[K, V, L]
 }
 
 // Do asks for key, alone or with others. A caller who gives up while it waits is
-// answered ErrLeft at once, unless it is to make the trip that others wait for.
+// answered ErrLeft at once, unless it is to make the trip that others wait for. Where
+// a trip ends by a panic of Carry, that is its caller's, and the others are answered
+// ErrBroken.
 func (l *Lanes[K, V, L]) Do(ctx context.Context, key K) (V, error) {
 	c := &caller[K, V, L]{Want: Want[K, V]{Key: key}}
 	if l.enter(c) {
-		l.carry(ctx, c.line, []*Want[K, V]{&c.Want})
-		l.Leave(c.line)
+		l.trip(ctx, c.line, []*Want[K, V]{&c.Want})
 		return c.Value, c.Err
 	}
 	select {
@@ -76,7 +78,7 @@ func (l *Lanes[K, V, L]) Do(ctx context.Context, key K) (V, error) {
 		}
 	}
 	if c.party != nil {
-		l.goFor(context.WithoutCancel(ctx), c)
+		l.goFor(ctx, c)
 	}
 	return c.Value, c.Err
 }
@@ -84,15 +86,35 @@ func (l *Lanes[K, V, L]) Do(ctx context.Context, key K) (V, error) {
 // goFor makes the trip that the first of a party is to make.
 func (l *Lanes[K, V, L]) goFor(ctx context.Context, c *caller[K, V, L]) {
 	party := c.party
+	if len(party) > 1 { // who waited alone may still give up, and has a deadline
+		ctx = context.WithoutCancel(ctx)
+	}
 	wants := make([]*Want[K, V], len(party))
 	for i, other := range party {
 		wants[i] = &other.Want
 	}
-	l.carry(ctx, c.line, wants)
-	l.Leave(c.line)
-	for _, other := range party[1:] {
-		other.wake <- struct{}{}
-	}
+	defer func() {
+		for _, other := range party[1:] {
+			other.wake <- struct{}{}
+		}
+	}()
+	l.trip(ctx, c.line, wants)
+}
+
+// trip carries wants, and gives the lane back however that ends.
+func (l *Lanes[K, V, L]) trip(ctx context.Context, line L, wants []*Want[K, V]) {
+	done := false
+	defer func() {
+		if !done { // nothing that was found is to be taken for an answer
+			var none V
+			for _, w := range wants {
+				w.Value, w.Err = none, ErrBroken
+			}
+		}
+		l.Leave(line)
+	}()
+	l.carry(ctx, line, wants)
+	done = true
 }
 
 // enter takes a free lane, or queues up.

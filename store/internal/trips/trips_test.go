@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -140,6 +141,59 @@ func TestGivingUp(t *testing.T) {
 	}
 	if line, ok := l.Enter(); !ok || line != 1 {
 		t.Error("the lane was not given back")
+	}
+}
+
+// Who waited alone goes under its own context: nobody else would miss the answer.
+func TestAlone(t *testing.T) {
+	l := New(10, []int{1}, func(ctx context.Context, _ int, wants []*Want[int, string]) {
+		if _, bounded := ctx.Deadline(); !bounded {
+			t.Error("the deadline is lost")
+		}
+		<-ctx.Done() // a server that says nothing
+		wants[0].Err = context.Cause(ctx)
+	})
+	line, _ := l.Enter()
+	ctx, leave := context.WithTimeout(t.Context(), time.Hour)
+	defer leave()
+	done := make(chan error)
+	go func() { _, err := l.Do(ctx, 2); done <- err }()
+	waiting(l, 1)
+	l.Leave(line)
+	leave()
+	if err := <-done; err == nil {
+		t.Error("no error")
+	}
+}
+
+// A trip that ends by a panic keeps neither its lane nor those who were taken along,
+// and is no answer to them.
+func TestBroken(t *testing.T) {
+	l := New(10, []int{1}, func(_ context.Context, _ int, wants []*Want[int, string]) {
+		if wants[0].Key == 2 {
+			panic("a defect")
+		}
+		wants[0].Value = "well"
+	})
+	line, _ := l.Enter()
+	broken := make(chan any)
+	go func() {
+		defer func() { broken <- recover() }()
+		_, _ = l.Do(context.Background(), 2)
+	}()
+	waiting(l, 1)
+	done := make(chan error)
+	go func() { _, err := l.Do(context.Background(), 4); done <- err }()
+	waiting(l, 2)
+	l.Leave(line)
+	if err := <-done; !errors.Is(err, ErrBroken) {
+		t.Error("one that was taken along: ", err)
+	}
+	if <-broken == nil {
+		t.Error("the panic is lost")
+	}
+	if v, err := l.Do(t.Context(), 6); v != "well" || err != nil {
+		t.Errorf("the lane: %q, %v", v, err)
 	}
 }
 
