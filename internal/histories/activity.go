@@ -30,7 +30,7 @@ func RunActivity(t *testing.T, p *Processes, cfg Config, store latchkey.Store) {
 	t.Logf("seed %d", cfg.Seed)
 	rnd := rand.New(rand.NewPCG(cfg.Seed, 0))
 	cfg.Nodes, p.Idle = 2, activityIdle
-	nodes := p.open(t, &cfg, func(int) {}, func(int) {})
+	nodes := p.open(t, &cfg)
 	defer func() {
 		for _, n := range nodes {
 			if err := n.close(); err != nil {

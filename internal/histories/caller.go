@@ -142,20 +142,28 @@ func (s *session) ended(o outcome, call, back int64) {
 }
 
 func (c *caller) issue(slot int) {
+	if h, ok := c.make(fmt.Sprintf("user-%d", c.rnd.IntN(identities))); ok {
+		c.mu.Lock()
+		c.slots[slot] = h
+		c.mu.Unlock()
+	}
+}
+
+// make issues a session and notes that.
+func (c *caller) make(subject string) (h held, ok bool) {
 	ctx, cancel := c.context()
 	defer cancel()
-	who := latchkey.Identity{Provider: provider, Subject: fmt.Sprintf("user-%d", c.rnd.IntN(identities))}
+	who := latchkey.Identity{Provider: provider, Subject: subject}
 	call := c.at()
 	id, token, err := c.node.issue(ctx, who.Subject)
 	if err != nil {
-		return // nobody has its token
+		return held{}, false // nobody has its token
 	}
 	c.mu.Lock()
 	c.tokens++
-	h := held{session: &session{number: len(c.sessions), id: id, identity: who}, token: token, number: c.tokens}
+	h = held{session: &session{number: len(c.sessions), id: id, identity: who}, token: token, number: c.tokens}
 	h.last = h
 	c.sessions[h.session.number] = h.session
-	c.slots[slot] = h
 	// Revocations of many that were under way may have ended it already.
 	for _, e := range c.wide {
 		if (e.of == (latchkey.Identity{}) || e.of == who) && (e.outcome == unknown || e.back >= call) {
@@ -164,6 +172,7 @@ func (c *caller) issue(slot int) {
 	}
 	c.mu.Unlock()
 	c.note(h.session, input{action: issue, token: h.number}, output{done, 0}, call)
+	return h, true
 }
 
 func (c *caller) lookup(slot int, h held) {
@@ -176,8 +185,10 @@ func (c *caller) lookup(slot int, h held) {
 func (c *caller) lookBack(longest int) {
 	c.mu.Lock()
 	var h held
-	if len(c.former) > 0 {
-		h = c.former[c.rnd.IntN(len(c.former))]
+	if n := c.rnd.IntN(1 + len(c.former) + len(c.bait)); n < len(c.former) {
+		h = c.former[n]
+	} else if n -= len(c.former); n < len(c.bait) {
+		h = c.bait[n]
 	}
 	enough := h.session == nil || h.events > longest
 	c.mu.Unlock()
@@ -257,20 +268,20 @@ func (c *caller) renew(slot int, h held) {
 }
 
 func (c *caller) revoke(slot int, h held) {
+	c.end(h)
+	if c.rnd.IntN(3) == 0 {
+		c.drop(slot, h)
+	}
+}
+
+// end revokes a session and notes that.
+func (c *caller) end(h held) {
 	ctx, cancel := c.context()
 	defer cancel()
 	call := c.at()
 	err := c.node.revoke(ctx, latchkey.Revocation{ID: h.id, By: "test"})
-	if errors.Is(err, errNothing) {
-		return
-	}
-	out := output{told(err), 0}
-	if out.outcome == refused {
-		return // no such session: what made it was not to last
-	}
-	c.note(h.session, input{action: revoke}, out, call)
-	if c.rnd.IntN(3) == 0 {
-		c.drop(slot, h)
+	if out := (output{told(err), 0}); !errors.Is(err, errNothing) && out.outcome != refused { // no such session: what made it was not to last
+		c.note(h.session, input{action: revoke}, out, call)
 	}
 }
 

@@ -1,16 +1,26 @@
 package histories
 
-import "github.com/anishathalye/porcupine"
+import (
+	"cmp"
+	"slices"
 
-// condense leaves out lookups of a session's history that others imply, since the time
-// that porcupine takes grows steeply with what overlaps.
+	"github.com/anishathalye/porcupine"
+)
+
+// condense leaves out operations of a session's history that others imply, since the
+// time that porcupine takes grows steeply with what overlaps.
 //
 // A token opens a session with one value of the counter during one stretch of time: the
 // counter only rises, and no token comes back. Of the lookups that were granted with
 // the same token and value, all can be placed in it if the one that ended first and the
 // one that began last can. Of those that were refused, the first to end says it all,
 // unless the token had been replaced: then it may be any of them that ended the session.
-// Only a failover breaks the stretch, so that lookups near one are all kept.
+// A failover may break a stretch, so what comes before, during and after one is taken
+// apart.
+//
+// Of revocations that may or may not have been made, and of lookups that may have ended
+// a session because of a replaced token, the earliest can stand for the others: all of
+// them may yet happen. Each failover may undo one.
 func condense(history []porcupine.Operation, losses []loss) []porcupine.Operation {
 	replaced := make(map[int]bool)
 	for _, op := range history {
@@ -18,39 +28,50 @@ func condense(history []porcupine.Operation, losses []loss) []porcupine.Operatio
 			replaced[in.token] = true
 		}
 	}
-	type granted struct{ token, value, losses int }
-	first, last := make(map[granted]int), make(map[granted]int) // places in history
-	refusal := make(map[int]int)                                // by token
+	type alike struct {
+		kind, token, value int
+		when               int
+	}
+	const (
+		firstGrant = iota
+		lastGrant
+		firstRefusal
+	)
+	best := make(map[alike]int) // places in history
+	maybe := make(map[input][]int)
 	kept := make([]bool, len(history))
+	propose := func(key alike, i int, better func(a, b *porcupine.Operation) bool) {
+		if at, ok := best[key]; !ok || better(&history[i], &history[at]) {
+			best[key] = i
+		}
+	}
+	endsFirst := func(a, b *porcupine.Operation) bool { return a.Return < b.Return }
+	beginsLast := func(a, b *porcupine.Operation) bool { return a.Call > b.Call }
 	for i, op := range history {
 		in, out := op.Input.(input), op.Output.(output)
-		passed, near := passedBy(losses, op)
+		when := passed(losses, &op)
 		switch {
-		case in.action != lookup || near:
+		case out.outcome == unknown && (in.action == revoke || in.action == lookup && replaced[in.token]):
+			maybe[in] = append(maybe[in], i)
+		case in.action != lookup:
 			kept[i] = true
 		case out.outcome == done:
-			g := granted{in.token, out.value, passed}
-			if at, ok := first[g]; !ok || op.Return < history[at].Return {
-				first[g] = i
-			}
-			if at, ok := last[g]; !ok || op.Call > history[at].Call {
-				last[g] = i
-			}
-		case replaced[in.token]:
+			propose(alike{firstGrant, in.token, out.value, when}, i, endsFirst)
+			propose(alike{lastGrant, in.token, out.value, when}, i, beginsLast)
+		case out.outcome == refused && replaced[in.token]:
 			kept[i] = true
 		case out.outcome == refused:
-			if at, ok := refusal[in.token]; !ok || op.Return < history[at].Return {
-				refusal[in.token] = i
-			}
+			propose(alike{firstRefusal, in.token, 0, when}, i, endsFirst)
 		}
 	}
-	for _, some := range []map[granted]int{first, last} {
-		for _, i := range some {
+	for _, i := range best {
+		kept[i] = true
+	}
+	for _, some := range maybe {
+		slices.SortFunc(some, func(a, b int) int { return cmp.Compare(history[a].Call, history[b].Call) })
+		for _, i := range some[:min(len(some), 1+len(losses))] {
 			kept[i] = true
 		}
-	}
-	for _, i := range refusal {
-		kept[i] = true
 	}
 	var left []porcupine.Operation
 	for i, op := range history {
@@ -61,14 +82,16 @@ func condense(history []porcupine.Operation, losses []loss) []porcupine.Operatio
 	return left
 }
 
-// passedBy counts the losses that were over when an operation began, and reports whether
-// it overlapped with one.
-func passedBy(losses []loss, op porcupine.Operation) (passed int, near bool) {
+// passed says where among the losses an operation lies: how many were over when it
+// began, twice, and one more when it overlapped with another.
+func passed(losses []loss, op *porcupine.Operation) (when int) {
 	for _, l := range losses {
-		if l.to < op.Call {
-			passed++
+		switch {
+		case l.to < op.Call:
+			when += 2
+		case l.from <= op.Return:
+			when++
 		}
-		near = near || l.from <= op.Return && op.Call <= l.to
 	}
-	return passed, near
+	return when
 }

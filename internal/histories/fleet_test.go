@@ -75,8 +75,8 @@ func TestFleet(t *testing.T) {
 				for range rounds(t) {
 					server, proxies := fleet(t, e, &cfg)
 					cfg.Faults = []histories.Fault{
-						{Name: "a node cut off", Break: proxies[0].Cut, Heal: proxies[0].Resume},
-						{Name: "a node's packets held back", Break: proxies[1].Stall, Heal: proxies[1].Resume},
+						{Name: "a node cut off", Apart: []int{0}, Break: proxies[0].Cut, Heal: proxies[0].Resume},
+						{Name: "a node's packets held back", Apart: []int{1}, Break: proxies[1].Stall, Heal: proxies[1].Resume},
 						{Name: "server killed and restarted", Break: func() { server.Kill(t) }, Heal: func() { server.Restart(t) }},
 						{Name: "server stopped and continued", Break: func() { server.Stop(t) }, Heal: func() { server.Continue(t) }},
 					}
@@ -119,12 +119,12 @@ func delays() (all []history) {
 					}
 				}
 				nothing := func() {}
-				cfg.Callers, cfg.Gentle = 12, true
+				cfg.Callers, cfg.Gentle, cfg.FaultFor, cfg.For = 12, true, 400*time.Millisecond, cfg.For+time.Second
 				cfg.Faults = []histories.Fault{
-					{Name: "packets late", Break: func() { delay(750 * time.Millisecond) }, Heal: nothing},
-					{Name: "late and cut off", Break: proxies[1].Cut, Heal: proxies[1].Resume},
-					{Name: "late and cut off", Break: proxies[2].Cut, Heal: proxies[2].Resume},
-					{Name: "a little late", Break: func() { delay(100 * time.Millisecond) }, Heal: nothing},
+					{Name: "packets late", Apart: []int{1, 2}, Break: func() { delay(750 * time.Millisecond) }, Heal: nothing},
+					{Name: "late and cut off", Apart: []int{1}, Break: proxies[1].Cut, Heal: proxies[1].Resume},
+					{Name: "late and cut off", Apart: []int{2}, Break: proxies[2].Cut, Heal: proxies[2].Resume},
+					{Name: "a little late", Apart: []int{1, 2}, Break: func() { delay(100 * time.Millisecond) }, Heal: nothing},
 					{Name: "in time", Break: func() { delay(0) }, Heal: nothing},
 				}
 				cfg.Calm = func() { delay(0) }

@@ -26,13 +26,16 @@ type Fault struct {
 	// Loses is for a failover: while the fault lasts, changes that nobody was told had
 	// been made may be seen, and undone later.
 	Loses bool
+	// Apart are the nodes that are out of touch with the others while it lasts. They are
+	// laid an ambush: sessions that they have in memory are ended elsewhere, and asked
+	// for just before the fault is over and just after.
+	Apart []int
 }
 
 // Host is where nodes live; see [Processes].
 type Host interface {
-	// open returns the nodes. It calls asleep before one is stopped, and waking before
-	// and after it is continued.
-	open(t testing.TB, cfg *Config, asleep, waking func(node int)) []node
+	// open returns the nodes.
+	open(t testing.TB, cfg *Config) []node
 }
 
 // Config describes a run. Open or Host is required; what is zero has a default.
@@ -116,7 +119,7 @@ func Run(t *testing.T, cfg Config) {
 		cancel()
 	})
 	work.Wait()
-	r.bursts.Wait()
+	r.aside.Wait()
 	if cfg.Calm != nil {
 		cfg.Calm()
 	}
@@ -163,12 +166,12 @@ type run struct {
 	nodes []node
 	// fragile runs have a fault that undoes changes which were not confirmed.
 	fragile bool
-	bursts  sync.WaitGroup
+	aside   sync.WaitGroup // what is asked besides the callers
 
 	mu       sync.Mutex
 	slots    [slots]held
 	former   []held // the latest that were taken out of use
-	asleep   []held // those in use when a node was stopped
+	bait     []held // those in use when a fault put nodes apart
 	losses   []loss
 	sessions map[int]*session // every one
 	events   []event
@@ -191,7 +194,7 @@ type loss struct{ from, to int64 }
 func (r *run) open(t testing.TB) {
 	t.Helper()
 	if r.cfg.Host != nil {
-		r.nodes = r.cfg.Host.open(t, &r.cfg, r.remember, r.burst)
+		r.nodes = r.cfg.Host.open(t, &r.cfg)
 		return
 	}
 	ring, err := keyring.Generate(time.Now().Add(-time.Minute))
@@ -233,9 +236,13 @@ func (r *run) strike(ctx context.Context) {
 	for i := 0; pause(r.cfg.FaultFor); i++ {
 		f := r.cfg.Faults[i%len(r.cfg.Faults)]
 		from := r.at()
+		r.prepare(&f)
 		f.Break()
+		r.lure(&f)
 		on := pause(r.cfg.FaultFor)
+		r.spring(&f)
 		f.Heal()
+		r.spring(&f)
 		if f.Loses {
 			r.mu.Lock()
 			r.losses = append(r.losses, loss{from, r.at()})
@@ -288,35 +295,6 @@ func (r *run) lookAtAll() {
 		})
 	}
 	work.Wait()
-}
-
-// remember notes which sessions a node may have in memory when it is stopped.
-func (r *run) remember(int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.asleep = make([]held, 0, slots)
-	for _, h := range r.slots {
-		if h.session != nil {
-			r.asleep = append(r.asleep, h)
-		}
-	}
-}
-
-// burst has a node asked, at a time, about the sessions there were when it was stopped
-// and those in use.
-func (r *run) burst(node int) {
-	r.mu.Lock()
-	ask := slices.Clone(r.asleep)
-	for _, h := range r.slots {
-		if h.session != nil {
-			ask = append(ask, h)
-		}
-	}
-	r.mu.Unlock()
-	for i, h := range ask {
-		c := &caller{run: r, id: r.cfg.Callers + i, node: r.nodes[node]}
-		r.bursts.Go(func() { c.glance(h, r.cfg.Staleness == 0) })
-	}
 }
 
 // judge checks each session's history.

@@ -37,7 +37,7 @@ func TestSQLite(t *testing.T) {
 			cfg.Faults = []histories.Fault{
 				{Name: "answers lost", Break: func() { stores[0].Fail(storetest.PersistedLost) }, Heal: heal},
 				{Name: "store away", Break: func() { stores[1].Fail(storetest.NotPersisted) }, Heal: heal},
-				{Name: "feed cut", Break: func() { stores[2].CutFeed(true) }, Heal: func() { stores[2].CutFeed(false) }},
+				{Name: "feed cut", Apart: []int{2}, Break: func() { stores[2].CutFeed(true) }, Heal: func() { stores[2].CutFeed(false) }},
 			}
 			histories.Run(t, cfg)
 		})

@@ -79,7 +79,7 @@ func processes() (all []history) {
 					cfg.Strikes = 12
 				}
 				cfg.Faults = []histories.Fault{
-					{Name: "a node stopped and continued", Break: func() { p.Stop(0) }, Heal: func() { p.Continue(0) }},
+					{Name: "a node stopped and continued", Apart: []int{0}, Break: func() { p.Stop(0) }, Heal: func() { p.Continue(0) }},
 					{Name: "a node killed and replaced", Break: func() { p.Kill(1) }, Heal: func() { p.Start(1) }},
 				}
 				if server == nil {
@@ -88,7 +88,7 @@ func processes() (all []history) {
 				} else {
 					cfg.Faults = append(cfg.Faults,
 						histories.Fault{Name: "server and nodes killed", Break: func() { p.Kill(2); server.Kill(t); p.Kill(1) }, Heal: func() { p.Start(1); server.Restart(t); p.Start(2) }},
-						histories.Fault{Name: "server stopped, and a node longer", Break: func() { p.Stop(0); server.Stop(t) }, Heal: func() { server.Continue(t); p.Continue(0) }},
+						histories.Fault{Name: "server stopped, and a node longer", Apart: []int{0}, Break: func() { p.Stop(0); server.Stop(t) }, Heal: func() { server.Continue(t); p.Continue(0) }},
 						histories.Fault{Name: "server shut down and a node killed", Break: func() { server.Terminate(t); p.Kill(0) }, Heal: func() { p.Start(0); server.Restart(t) }})
 				}
 				histories.Run(t, cfg)

@@ -108,7 +108,7 @@ func oldPrimaries() (all []history) {
 				if everything() {
 					cfg.FaultFor, cfg.Strikes = 3*time.Second, 3
 				}
-				cfg.Faults = []histories.Fault{{Name: "an old primary", Loses: true, Break: func() {
+				cfg.Faults = []histories.Fault{{Name: "an old primary", Loses: true, Apart: []int{0}, Break: func() {
 					old := d.company(t, c.with)
 					d.blind()
 					if c.hidden {

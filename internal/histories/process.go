@@ -33,14 +33,11 @@ type Processes struct {
 
 	settings settings
 	nodes    []*process
-	asleep   func(node int) // called before a node is stopped
-	waking   func(node int) // called before and after it is continued
 }
 
 // open implements Host: it starts the processes and waits until all of them serve.
-func (p *Processes) open(t testing.TB, cfg *Config, asleep, waking func(node int)) (nodes []node) {
+func (p *Processes) open(t testing.TB, cfg *Config) (nodes []node) {
 	t.Helper()
-	p.asleep, p.waking = asleep, waking
 	keys := filepath.Join(t.TempDir(), "keys")
 	if _, err := keyring.Create(keys, keyring.Options{}); err != nil {
 		t.Fatal(err)
@@ -71,21 +68,15 @@ func (p *Processes) open(t testing.TB, cfg *Config, asleep, waking func(node int
 // Stop halts a node by SIGSTOP.
 func (p *Processes) Stop(node int) {
 	if l := p.nodes[node].now(); l != nil {
-		p.asleep(node)
 		l.child.Stop()
 	}
 }
 
-// Continue undoes Stop. The node is asked about many sessions just before and just
-// after.
+// Continue undoes Stop.
 func (p *Processes) Continue(node int) {
-	l := p.nodes[node].now()
-	if l == nil {
-		return
+	if l := p.nodes[node].now(); l != nil {
+		l.child.Continue()
 	}
-	p.waking(node)
-	l.child.Continue()
-	p.waking(node)
 }
 
 // Kill ends a node by SIGKILL and returns when it is gone.

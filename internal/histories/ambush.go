@@ -1,0 +1,80 @@
+package histories
+
+import (
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// lures are sessions that are made for an ambush.
+const lures = 4
+
+// prepare notes which sessions nodes may have in memory before they are put apart.
+func (r *run) prepare(f *Fault) {
+	if len(f.Apart) == 0 {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.bait = r.bait[:0:0]
+	for _, h := range r.slots {
+		if h.session != nil {
+			r.bait = append(r.bait, h)
+		}
+	}
+}
+
+// lure has a node that is in touch end those sessions, and others that it makes and that
+// the nodes apart are just being asked for.
+func (r *run) lure(f *Fault) {
+	if len(f.Apart) == 0 {
+		return
+	}
+	free := 0
+	for slices.Contains(f.Apart, free) {
+		free++
+	}
+	r.mu.Lock()
+	bait := slices.Clone(r.bait)
+	r.mu.Unlock()
+	rnd := rand.New(rand.NewPCG(r.cfg.Seed, uint64(r.at())))
+	ender := &caller{run: r, id: r.cfg.Callers, node: r.nodes[free]}
+	for _, h := range bait {
+		r.aside.Go(func() { ender.end(h) })
+	}
+	for range lures {
+		wait := time.Duration(rnd.IntN(40)) * time.Millisecond
+		r.aside.Go(func() {
+			h, ok := ender.make("lured")
+			if !ok {
+				return
+			}
+			r.mu.Lock()
+			r.bait = append(r.bait, h)
+			r.mu.Unlock()
+			for _, node := range f.Apart {
+				r.aside.Go(func() { r.probe(node, h) })
+			}
+			time.Sleep(wait)
+			ender.end(h)
+		})
+	}
+}
+
+// spring has the nodes apart asked for all of that.
+func (r *run) spring(f *Fault) {
+	r.mu.Lock()
+	bait := slices.Clone(r.bait)
+	r.mu.Unlock()
+	for _, node := range f.Apart {
+		for _, h := range bait {
+			r.aside.Go(func() { r.probe(node, h) })
+		}
+	}
+}
+
+// probe looks a session up at a node.
+func (r *run) probe(node int, h held) {
+	c := &caller{run: r, id: r.cfg.Callers + 1 + node, node: r.nodes[node]}
+	c.glance(h, r.cfg.Staleness == 0)
+}
