@@ -27,7 +27,7 @@ const (
 	leastBenchTime   = 10 * time.Millisecond
 	maxBenchTime     = time.Minute
 	benchCleaning    = 10 * time.Minute // at most, for erasing
-	benchErasers     = 8
+	benchErasers     = 32
 )
 
 const benchLong = `Measure this deployment: the store and the near cache, with these settings, from this
