@@ -49,17 +49,25 @@ func (e *Edge) grant(h http.Header, r *http.Request, d dialect, q *Question, dec
 	return http.StatusOK
 }
 
+// headerNavigation is on a 401 for nginx when the request was a navigation, which is
+// to be redirected.
+const headerNavigation = "X-Auth-Navigation"
+
 // signIn sets the headers for a visitor who is to sign in and returns the status.
-// nginx takes a redirect for a fault of ours, so it is told where to send people.
+// nginx takes a redirect for a fault of ours, so it is told where to send people, and
+// whether this request was made by a person.
 func (e *Edge) signIn(h http.Header, d dialect, q *Question, dec Decision) int {
 	if challenge := e.cfg.Policy.challenge(dec); challenge != "" {
 		h.Set("WWW-Authenticate", challenge)
 	}
 	switch {
-	case q.Kind != KindNavigation:
-		return http.StatusUnauthorized
 	case d == dialectNginx:
 		h.Set("X-Auth-Location", e.cfg.Policy.location(q, dec))
+		if q.Kind == KindNavigation {
+			h.Set(headerNavigation, "1")
+		}
+		return http.StatusUnauthorized
+	case q.Kind != KindNavigation:
 		return http.StatusUnauthorized
 	}
 	h.Set("Location", e.cfg.Policy.location(q, dec))

@@ -52,8 +52,9 @@ func dialectOf(r *http.Request) (dialect, bool) {
 const maxTarget = 32 << 10
 
 // question reads what a proxy asks. It is not ok when something is missing, said
-// twice or out of shape.
-func question(d dialect, r *http.Request) (q Question, ok bool) {
+// twice or out of shape. Envoy's alone may leave the scheme out, which it sends only
+// when it is told to: usual is the scheme then.
+func question(d dialect, r *http.Request, usual string) (q Question, ok bool) {
 	switch d {
 	case dialectNginx:
 		address, one := single(r.Header, "X-Original-Url")
@@ -70,6 +71,9 @@ func question(d dialect, r *http.Request) (q Question, ok bool) {
 		q, ok = Question{Method: method, Scheme: scheme, Host: host, Target: target}, one && two && three && four
 	case dialectEnvoy:
 		scheme, one := single(r.Header, "X-Forwarded-Proto")
+		if len(r.Header["X-Forwarded-Proto"]) == 0 {
+			scheme, one = usual, usual != ""
+		}
 		q, ok = Question{Method: r.Method, Scheme: scheme, Host: r.Host, Target: r.RequestURI[len(pathEnvoy):]}, one
 	}
 	if !ok || !q.readable() {

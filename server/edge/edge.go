@@ -50,6 +50,7 @@ const (
 type Edge struct {
 	cfg    Config
 	cookie string // the session cookie's name
+	scheme string // the sign-in page's, which is taken for that of a question without one
 	fixed  fixed
 	counts [numDialects][numVerdicts]atomic.Uint64
 	warned atomic.Int64 // when a refusal was last logged, Unix seconds
@@ -86,7 +87,8 @@ func New(cfg Config) (*Edge, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Edge{cfg: cfg, cookie: cookieName(cfg.Manager), fixed: fixed{passive: []string{"1"}, noStore: []string{"no-store"}, zero: []string{"0"},
+	scheme, _, _ := strings.Cut(cfg.Policy.public, "://")
+	return &Edge{cfg: cfg, cookie: cookieName(cfg.Manager), scheme: scheme, fixed: fixed{passive: []string{"1"}, noStore: []string{"no-store"}, zero: []string{"0"},
 		aliases: []string{strings.Join(Aliases(), ",")}}}, nil
 }
 
@@ -126,7 +128,7 @@ func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		e.refuse(w, r, d, ReasonUntrusted)
 		return
 	}
-	q, ok := question(d, r)
+	q, ok := question(d, r, e.scheme)
 	if !ok {
 		e.refuse(w, r, d, ReasonQuestion)
 		return
