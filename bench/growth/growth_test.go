@@ -58,6 +58,7 @@ func grow(b *testing.B, kind fleet.Kind) {
 		fmt.Printf("# %s: %d sessions added, %.0f a second\n", kind.Name, len(people), float64(len(people))/time.Since(began).Seconds())
 		measure(b, n, rng, size, ids)
 	}
+	purge(b, kind, n, len(ids))
 }
 
 // measure times each operation alone, for one caller.
