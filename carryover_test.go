@@ -58,6 +58,46 @@ func TestKeepDataLosesNoChangeMeanwhile(t *testing.T) {
 	}
 }
 
+// A store that keeps the session to be replaced elsewhere ends it in a second step.
+// Where that fails, or the answer to both is lost, no token stands beside the old one.
+func TestSignInReplacesOrFails(t *testing.T) {
+	for name, half := range map[string]bool{"OnlyTheFirstStep": true, "OnlyTheAnswerIsLost": false} {
+		t.Run(name, func(t *testing.T) {
+			var store *storetest.Faulty
+			m, _, _ := setup(t, func(c *latchkey.Config) {
+				store = storetest.NewFaulty(c.Store)
+				c.Store = store
+			})
+			token := issue(t, m, "ann")
+			s := lookup(t, m, token)
+			store.Fail(storetest.Only(storetest.MethodCreate, func(op storetest.Op) (bool, error) {
+				if half {
+					op.Create.Replaces, op.Create.ReplacesVersion = latchkey.ID{}, 0
+				}
+				return true, storetest.ErrLost
+			}))
+			err := s.SignIn(t.Context(), latchkey.SignIn{Subject: "bob"})
+			store.Fail(nil)
+			infos, _, listErr := m.List(t.Context(), latchkey.ListQuery{})
+			if listErr != nil || len(infos) != 1 {
+				t.Fatalf("%d sessions are live, %v", len(infos), listErr)
+			}
+			if half {
+				if latchkey.CodeOf(err) != latchkey.CodeStoreUnavailable || infos[0].Subject != "ann" {
+					t.Errorf("signed in with %v beside the session of %s", err, infos[0].Subject)
+				}
+				lookup(t, m, token)
+				return
+			}
+			if err != nil || infos[0].Subject != "bob" {
+				t.Errorf("%v, and %s is signed in", err, infos[0].Subject)
+			}
+			refused(t, m, token)
+			lookup(t, m, s.Token())
+		})
+	}
+}
+
 func saveMotto(t *testing.T, s latchkey.Session, value string) {
 	t.Helper()
 	if err := motto.Set(s, value); err != nil {

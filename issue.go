@@ -224,7 +224,7 @@ func (m *Manager) create(ctx context.Context, st *state, rec Record, c Create, d
 	created, err := m.store.Create(ctx, c)
 	if err != nil {
 		m.drop(c.Replaces) // it may have ended although the answer was lost
-		if err = m.lostCreate(ctx, unavailable(err), &rec); err != nil {
+		if created.Generation, err = m.lostCreate(ctx, unavailable(err), &c); err != nil {
 			return err
 		}
 	}
@@ -239,15 +239,31 @@ func (m *Manager) create(ctx context.Context, st *state, rec Record, c Create, d
 }
 
 // lostCreate finds out whether a create took effect although its answer was lost:
-// the ID was ours alone, so a row with our secret is ours.
-func (m *Manager) lostCreate(ctx context.Context, err error, rec *Record) error {
+// the ID was ours alone, so a row with our secret is ours. It returns the generation
+// that the session was made under.
+//
+// A store that keeps the predecessor elsewhere ends it in a step of its own, which
+// may be what failed. Then the new session is no success, or the old token would
+// stand beside it; nobody has its token, and it is taken back.
+func (m *Manager) lostCreate(ctx context.Context, err error, c *Create) (uint64, error) {
 	if CodeOf(err) != CodeStoreUnavailable {
-		return err
+		return 0, err
 	}
-	if got, getErr := m.store.Get(ctx, rec.ID); getErr == nil && got.SecretHash == rec.SecretHash && got.RevokedAt.IsZero() {
-		return nil
+	rec := &c.Record
+	got, getErr := m.store.Get(ctx, rec.ID)
+	if getErr != nil || got.SecretHash != rec.SecretHash || !got.RevokedAt.IsZero() {
+		return 0, err
 	}
-	return err
+	if c.Replaces.IsZero() {
+		return got.Generation, nil
+	}
+	old, getErr := m.store.Get(ctx, c.Replaces)
+	if CodeOf(getErr) == CodeNoSuchSession || getErr == nil && !old.RevokedAt.IsZero() {
+		return got.Generation, nil
+	}
+	r := Revocation{ID: rec.ID, By: "system", Reason: "conflict", Event: m.event(audit.Revoke, "system", "conflict", rec)}
+	_, _ = m.revoke(ctx, r) // what cannot be ended now ends by its limits
+	return 0, err
 }
 
 // sealInto seals data into a record whose secret is given, under the record's
