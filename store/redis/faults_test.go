@@ -490,3 +490,50 @@ func TestUserWithoutMore(t *testing.T) {
 		t.Error("no warnings of a server that keeps nothing")
 	}
 }
+
+// Whoever ends what has ended already writes, too: the first one may have been told
+// that too few replicas have it, and WAIT waits for nothing where nothing was written.
+func TestEndedAgainIsWritten(t *testing.T) {
+	server := servers.StartRedis(t)
+	s := mustOpen(t, Config{Addrs: []string{server.Addr}})
+	written := func() int64 {
+		c := s.one().client()
+		text, err := c.Do(t.Context(), c.B().Info().Section("persistence").Build()).ToString()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, text, _ = strings.Cut(text, "rdb_changes_since_last_save:")
+		text, _, _ = strings.Cut(text, "\r")
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	revoked, raised := add(t, s), add(t, s)
+	all := latchkey.Revocation{All: true, By: "x", Event: audit.Event{Action: audit.RevokeAll, Actor: "x"}}
+	for _, r := range []latchkey.Revocation{revocation(revoked), all} {
+		if _, err := s.Revoke(t.Context(), r); err != nil {
+			t.Fatal(errorChain(err))
+		}
+	}
+	erase := latchkey.Purge{Erase: latchkey.Identity{Provider: "idp", Subject: "ann"}}
+	for _, step := range []struct {
+		name string
+		run  func() error
+	}{
+		{"a revoked one", func() error { _, err := s.Revoke(t.Context(), revocation(revoked)); return err }},
+		{"one of a generation that was raised", func() error { _, err := s.Revoke(t.Context(), revocation(raised)); return err }},
+		{"all", func() error { _, err := s.Revoke(t.Context(), all); return err }},
+		{"those to erase", func() error { _, err := s.Purge(t.Context(), erase); return err }},
+		{"those that were erased", func() error { _, err := s.Purge(t.Context(), erase); return err }},
+	} {
+		before := written()
+		if err := step.run(); err != nil {
+			t.Fatalf("%s: %v", step.name, errorChain(err))
+		}
+		if after := written(); after <= before {
+			t.Errorf("%s: nothing was written", step.name)
+		}
+	}
+}

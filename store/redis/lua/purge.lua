@@ -64,6 +64,7 @@ if ARGV[4] == 'erase' then -- 5 whose, 6 at most, 7 the subject
     until #ids == 0
   end
   if not CL then call('SREM', idx('u', ARGV[7]), ARGV[5]) end
+  if #told == 0 then again() end
   return answer(#told, false)
 end
 

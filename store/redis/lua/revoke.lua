@@ -55,6 +55,8 @@ if kind == 'id' then
         record(now, tonumber(ARGV[9]), ARGV[10], ARGV[11], ARGV[12], ARGV[13], ARGV[14])
       end
     end)
+  else
+    again()
   end
   return { 'ok', num(count), table.concat(names), #told > 0 and '1' or '0' }
 end
@@ -64,7 +66,10 @@ if kind == 'all' then
   -- backup: a stateless session's token may tell of a generation of what was in use
   -- after it.
   local target = tonumber(ARGV[15]) or math.max(gen + 1, now)
-  if gen >= target then return { 'ok', '0', '', '0', '0', num(now), num(gen) } end
+  if gen >= target then
+    again()
+    return { 'ok', '0', '', '0', '0', num(now), num(gen) }
+  end
   local total = call('ZCARD', G .. 'all')
   if total > 10000 then
     count = -1 -- counted afterwards: nothing of it changes any more
