@@ -53,6 +53,11 @@ edge-caddy: ## build a current Caddy and run the proxies' tests over it
 edge-traefik: ## build the real Traefik and run the proxies' tests over it
 	bin=$$(scripts/proxy traefik) && LATCHKEY_TEST_TRAEFIK=$$bin $(GO) test -count=1 -v -run '^TestTraefik' ./server/edge
 
+valkey: ## what speaks to Redis, over the server that VALKEY=PATH names
+	@test -x "$(VALKEY)" || { echo "make valkey VALKEY=/path/to/valkey-server" >&2; exit 2; }
+	dir=$$(mktemp -d) && trap 'rm -r "$$dir"' EXIT && ln -s "$(VALKEY)" "$$dir/redis-server" && ln -s "$(VALKEY)" "$$dir/redis-sentinel" && \
+	PATH="$$dir:$$PATH" $(GO) test -count=1 ./store/redis ./lock ./upstream ./compat/apicrud/sessionmanager
+
 build: ## the binary, in bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/latchkey ./cmd/latchkey
 

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -512,9 +513,9 @@ func TestEndedAgainIsWritten(t *testing.T) {
 	}
 	revoked, raised := add(t, s), add(t, s)
 	all := latchkey.Revocation{All: true, By: "x", Event: audit.Event{Action: audit.RevokeAll, Actor: "x"}}
-	for _, r := range []latchkey.Revocation{revocation(revoked), all} {
+	for _, r := range []latchkey.Revocation{fixture.Revocation(revoked), all} {
 		if _, err := s.Revoke(t.Context(), r); err != nil {
-			t.Fatal(errorChain(err))
+			t.Fatal(fixture.Chain(err))
 		}
 	}
 	erase := latchkey.Purge{Erase: latchkey.Identity{Provider: "idp", Subject: "ann"}}
@@ -522,15 +523,15 @@ func TestEndedAgainIsWritten(t *testing.T) {
 		name string
 		run  func() error
 	}{
-		{"a revoked one", func() error { _, err := s.Revoke(t.Context(), revocation(revoked)); return err }},
-		{"one of a generation that was raised", func() error { _, err := s.Revoke(t.Context(), revocation(raised)); return err }},
+		{"a revoked one", func() error { _, err := s.Revoke(t.Context(), fixture.Revocation(revoked)); return err }},
+		{"one of a generation that was raised", func() error { _, err := s.Revoke(t.Context(), fixture.Revocation(raised)); return err }},
 		{"all", func() error { _, err := s.Revoke(t.Context(), all); return err }},
 		{"those to erase", func() error { _, err := s.Purge(t.Context(), erase); return err }},
 		{"those that were erased", func() error { _, err := s.Purge(t.Context(), erase); return err }},
 	} {
 		before := written()
 		if err := step.run(); err != nil {
-			t.Fatalf("%s: %v", step.name, errorChain(err))
+			t.Fatalf("%s: %v", step.name, fixture.Chain(err))
 		}
 		if after := written(); after <= before {
 			t.Errorf("%s: nothing was written", step.name)
