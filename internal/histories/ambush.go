@@ -61,14 +61,27 @@ func (r *run) lure(f *Fault) {
 	}
 }
 
-// spring has the nodes apart asked for all of that.
-func (r *run) spring(f *Fault) {
-	r.mu.Lock()
-	bait := slices.Clone(r.bait)
-	r.mu.Unlock()
-	for _, node := range f.Apart {
-		for _, h := range bait {
-			r.aside.Go(func() { r.probe(node, h) })
+// nag has the nodes apart asked for all of that, again and again, until stop is closed:
+// while nothing is heard of, before it is over, and just after. Answers are not waited for.
+func (r *run) nag(f *Fault, stop <-chan struct{}) {
+	if len(f.Apart) == 0 {
+		return
+	}
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	for {
+		r.mu.Lock()
+		bait := slices.Clone(r.bait)
+		r.mu.Unlock()
+		for _, node := range f.Apart {
+			for _, h := range bait {
+				r.aside.Go(func() { r.probe(node, h) })
+			}
+		}
+		select {
+		case <-stop:
+			return
+		case <-again.C:
 		}
 	}
 }

@@ -27,8 +27,8 @@ type Fault struct {
 	// been made may be seen, and undone later.
 	Loses bool
 	// Apart are the nodes that are out of touch with the others while it lasts. They are
-	// laid an ambush: sessions that they have in memory are ended elsewhere, and asked
-	// for just before the fault is over and just after.
+	// laid an ambush: sessions that they have in memory are ended elsewhere, and they are
+	// asked for them.
 	Apart []int
 }
 
@@ -239,10 +239,11 @@ func (r *run) strike(ctx context.Context) {
 		r.prepare(&f)
 		f.Break()
 		r.lure(&f)
+		stop := make(chan struct{})
+		r.aside.Go(func() { r.nag(&f, stop) })
 		on := pause(r.cfg.FaultFor)
-		r.spring(&f)
 		f.Heal()
-		r.spring(&f)
+		close(stop)
 		if f.Loses {
 			r.mu.Lock()
 			r.losses = append(r.losses, loss{from, r.at()})
@@ -276,8 +277,8 @@ func (r *run) serveAgain(t testing.TB) {
 	}
 }
 
-// lookAtAll asks for every session there was, so that one which was lost or came back
-// is noticed although nobody used it any more.
+// lookAtAll asks every node for every session there was, and the store too, so that one
+// which was lost or came back is noticed although nobody used it any more.
 func (r *run) lookAtAll() {
 	r.mu.Lock()
 	var all []held
@@ -289,8 +290,13 @@ func (r *run) lookAtAll() {
 	for i := range r.cfg.Callers {
 		c := &caller{run: r, id: i, node: r.nodes[i%len(r.nodes)]}
 		work.Go(func() {
-			for k := i; k < len(all); k += r.cfg.Callers {
-				c.glance(all[k], true)
+			for k := i / len(r.nodes); k < len(all); k += max(1, r.cfg.Callers/len(r.nodes)) {
+				if r.cfg.Staleness > 0 {
+					c.glance(all[k], false)
+				}
+				if k%len(r.nodes) == i%len(r.nodes) {
+					c.glance(all[k], true)
+				}
 			}
 		})
 	}
