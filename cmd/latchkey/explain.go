@@ -103,7 +103,7 @@ func (f *explainFlags) check() (problems []string) {
 		problems = append(problems, "--as-subject: is missing; the other flags that begin with --as- describe it")
 	}
 	if f.session != "" {
-		if f.id, err = latchkey.ParseID(f.session); err != nil {
+		if f.id, err = sessionID(f.session); err != nil {
 			problems = append(problems, "--session: "+err.Error())
 		}
 	}

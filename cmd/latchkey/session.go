@@ -192,12 +192,25 @@ func parseID(args []string, into *latchkey.ID) []string {
 	if len(args) == 0 {
 		return nil
 	}
-	id, err := latchkey.ParseID(args[0])
+	id, err := sessionID(args[0])
 	if err != nil {
 		return []string{"ID: " + err.Error()}
 	}
 	*into = id
 	return nil
+}
+
+// sessionID reads the ID of the session that a command is about. A UUID of another
+// version is written well and is no session's: it becomes an ID that none has, and the
+// answer is that to any unknown session.
+func sessionID(text string) (latchkey.ID, error) {
+	id, err := latchkey.ParseID(text)
+	if err != nil && len(text) == 36 {
+		if _, other := latchkey.ParseID(text[:14] + "7" + text[15:19] + "8" + text[20:]); other == nil {
+			return latchkey.ID{6: 0x70, 8: 0x80, 15: 1}, nil
+		}
+	}
+	return id, err
 }
 
 func (p *program) sessionShow() *cobra.Command {
