@@ -14,14 +14,15 @@ local began = tonumber(ARGV[8])
 local at = tonumber(call('GET', G .. 'm:' .. sub(ref, 4)) or '')
 if began ~= 0 and at and at >= began and now - at <= 900000000 then return { 'denied' } end
 if ARGV[4] == 'look' then return { 'ok' } end
-local key
+local key, new
 if ARGV[4] == 'subject' then
   key = idx('u', ref)
-  call('SADD', key, ARGV[6])
+  new = call('SADD', key, ARGV[6])
 else
   key = idx('d', ref)
-  call('ZADD', key, ARGV[7], ARGV[6])
+  new = call('ZADD', key, ARGV[7], ARGV[6])
   call('ZREMRANGEBYSCORE', key, '-inf', num(now - R * 1000)) -- dangling for as long as rows are kept
 end
 keep(key, math.max(0, (tonumber(ARGV[7]) - now) / 1000) + R)
+if new == 0 then again() end
 return { 'ok' }

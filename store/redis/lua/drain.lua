@@ -23,4 +23,5 @@ for i = 5, #ARGV, 3 do
     call('HSET', G .. 'drained', tag, num(number + 1))
   end
 end
+again()
 return { 'ok' }

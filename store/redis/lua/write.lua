@@ -2,9 +2,9 @@ local function keep(key, ms)
   if call('PTTL', key) < ms then call('PEXPIRE', key, num(ms)) end
 end
 
--- Who ends what has ended already writes all the same. WAIT waits for what was written
--- on its own connection, and for nothing where that is nothing; but whoever ended it
--- may have been told that too few replicas have it.
+-- Who finds that a change has been made already writes all the same. WAIT waits for
+-- what was written on its own connection, and for nothing where that is nothing; but
+-- whoever made the change may have been told that too few replicas have it.
 local function again() call('SET', G .. 'gen:' .. S, num(gen)) end
 
 -- Invalidations are gathered, and published before anything is written: nobody reads
