@@ -63,6 +63,9 @@ func TestEdgeRoutes(t *testing.T) {
 	if a := h.do(call{path: "/jwks.json"}); a.status != 200 || !strings.HasPrefix(string(a.body), `{"keys":[{"alg":"ES256"`) || a.header.Get("Cache-Control") != "public, max-age=300" {
 		t.Errorf("key set: %d %v %s", a.status, a.header, a.body)
 	}
+	if a := h.do(call{path: "/openapi.json"}); !strings.Contains(string(a.body), `"/jwks.json":{"get"`) {
+		t.Error("the document leaves the key set out")
+	}
 	metrics := string(h.do(call{path: "/metrics"}).body)
 	for _, line := range []string{`latchkey_edge_decisions_total{dialect="forward",verdict="grant"} 1`, `latchkey_edge_decisions_total{dialect="envoy",verdict="grant"} 4`, `latchkey_edge_duration_seconds_count 5`,
 		`latchkey_edge_assertions_total{outcome="signed"} 1`, `latchkey_edge_assertions_total{outcome="reused"} 4`} {

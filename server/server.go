@@ -46,7 +46,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s.api = s.cfg.newAPI(s.cookie, s.csrf)
-	if s.openapi, err = s.api.Document(api.About{Version: cfg.Version, Server: cfg.origin(), Metrics: !cfg.MetricsElsewhere}); err != nil {
+	if s.openapi, err = s.api.Document(api.About{Version: cfg.Version, Server: cfg.origin(), Metrics: !cfg.MetricsElsewhere, KeySet: cfg.Assertions != nil}); err != nil {
 		return nil, latchkey.NewError(latchkey.CodeInternal, "server: OpenAPI document", err)
 	}
 	if s.metrics, err = newMetrics(&s.cfg); err != nil {

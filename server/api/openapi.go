@@ -25,6 +25,8 @@ type About struct {
 	Server string
 	// Metrics says that /metrics is served beside the API.
 	Metrics bool
+	// KeySet says that /jwks.json is.
+	KeySet bool
 }
 
 // Document returns the OpenAPI 3.1 document of the routes, as JSON. Admin routes are
@@ -60,6 +62,9 @@ func (a *API) Document(about About) ([]byte, error) {
 	doc.AddOperation(beside("/openapi.json", "document", "This document", "application/json", huma.TypeObject, problem))
 	if about.Metrics {
 		doc.AddOperation(beside("/metrics", "metrics", "Metrics as Prometheus text", "text/plain", huma.TypeString, problem))
+	}
+	if about.KeySet {
+		doc.AddOperation(beside("/jwks.json", "keySet", "The keys that verify assertions of identity (RFC 7517)", "application/jwk-set+json", huma.TypeObject, problem))
 	}
 	for _, s := range registry.Map() {
 		if s.AdditionalProperties == false {
