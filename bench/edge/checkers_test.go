@@ -183,21 +183,22 @@ type daemon struct {
 	admin string // the Authorization of requests to its API
 }
 
-// startDaemon builds the daemon and runs it with a store in memory.
+// startDaemon runs the daemon with its usual store, an SQLite file: the program in LATCHKEY_BENCH_DAEMON,
+// or that of this source.
 func startDaemon(b *testing.B, users int) daemon {
 	b.Helper()
 	dir := b.TempDir()
-	program := filepath.Join(dir, "latchkey")
-	build := exec.Command("go", "build", "-o", program, "./cmd/latchkey")
-	build.Dir = filepath.Join("..", "..")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		b.Fatalf("%v\n%s", err, out)
+	program := os.Getenv("LATCHKEY_BENCH_DAEMON")
+	if program == "" {
+		program = filepath.Join(dir, "latchkey")
+		build := exec.Command("go", "build", "-o", program, "./cmd/latchkey")
+		build.Dir = filepath.Join("..", "..")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			b.Fatalf("%v\n%s", err, out)
+		}
 	}
-	if from := os.Getenv("LATCHKEY_BENCH_DAEMON"); from != "" {
-		program = from
-	}
-	config := `store: "memory:"
+	config := `store: "sqlite:` + filepath.Join(dir, "latchkey.db") + `"
 keys: ` + filepath.Join(dir, "keys") + `
 admin-key: "bench:0123456789abcdef0123456789abcdef"
 public-url: https://auth.example.com
@@ -218,33 +219,56 @@ rules:
 	background(b, cmd)
 	waitFor(b, address)
 	d := daemon{checker{name: "latchkey", address: address, pid: cmd.Process.Pid, path: "/auth/nginx", headers: identity}, "Bearer 0123456789abcdef0123456789abcdef"}
-	for i := range users {
-		body, err := json.Marshal(map[string]any{"subject": fmt.Sprintf("user-%07d", i), "provider": "corp", "email": "user@example.com", "name": "User", "roles": []string{"staff", "editor"}})
-		must(b, err)
-		var issued struct{ Token string }
-		answer := d.call(b, http.MethodPost, "/v1/sessions", bytes.NewReader(body))
-		must(b, json.Unmarshal(answer, &issued))
-		d.cookies = append(d.cookies, "theme=dark; __Host-session="+issued.Token)
+	d.cookies = make([]string, users)
+	const issuers = 16
+	var work sync.WaitGroup
+	for k := range issuers {
+		work.Go(func() {
+			for i := k; i < users && !b.Failed(); i += issuers {
+				d.cookies[i] = d.issue(b, i)
+			}
+		})
+	}
+	if work.Wait(); b.Failed() {
+		b.FailNow()
 	}
 	return d
 }
 
+// issue signs a user in and returns the cookies of a browser then.
+func (d daemon) issue(b *testing.B, user int) string {
+	body, err := json.Marshal(map[string]any{"subject": fmt.Sprintf("user-%07d", user), "provider": "corp", "email": "user@example.com", "name": "User", "roles": []string{"staff", "editor"}})
+	var issued struct{ Token string }
+	if err == nil {
+		body, err = d.call(http.MethodPost, "/v1/sessions", bytes.NewReader(body))
+	}
+	if err == nil {
+		err = json.Unmarshal(body, &issued)
+	}
+	if err != nil {
+		b.Error(err)
+	}
+	return "theme=dark; __Host-session=" + issued.Token
+}
+
 // call makes a request to the daemon's API.
-func (d daemon) call(b *testing.B, method, path string, body io.Reader) []byte {
-	b.Helper()
+func (d daemon) call(method, path string, body io.Reader) ([]byte, error) {
 	r, err := http.NewRequest(method, "http://"+d.address+path, body)
-	must(b, err)
+	if err != nil {
+		return nil, err
+	}
 	r.Header.Set("Authorization", d.admin)
 	r.Header.Set("Content-Type", "application/json")
 	resp, err := http.DefaultClient.Do(r)
-	must(b, err)
+	if err != nil {
+		return nil, err
+	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
-	must(b, err)
-	if resp.StatusCode >= 300 {
-		b.Fatalf("%s: %d %s", path, resp.StatusCode, text)
+	if err == nil && resp.StatusCode >= 300 {
+		err = fmt.Errorf("%s: %d %s", path, resp.StatusCode, text)
 	}
-	return text
+	return text, err
 }
 
 // answer is what the daemon tells nginx of a user, without what net/http adds.

@@ -144,7 +144,9 @@ func BenchmarkReuse(b *testing.B) {
 // assertions reads from the daemon's metrics how many were signed, and how many reused.
 func (d daemon) assertions(b *testing.B) (signed, reused float64) {
 	b.Helper()
-	for line := range bytes.Lines(d.call(b, http.MethodGet, "/metrics", nil)) {
+	text, err := d.call(http.MethodGet, "/metrics", nil)
+	must(b, err)
+	for line := range bytes.Lines(text) {
 		name, value, _ := strings.Cut(strings.TrimSpace(string(line)), " ")
 		v, _ := strconv.ParseFloat(value, 64)
 		switch name {

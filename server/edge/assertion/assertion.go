@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -143,7 +142,7 @@ func (s *Signer) Assertion(session latchkey.Session, audience string, now time.T
 	if err != nil {
 		return "", err
 	}
-	a.audience = strings.Clone(audience) // it may be part of a request
+	a.audience = s.cache.text(audience)
 	s.cache.put(&a, &entry{token: token, renew: at + max((expires-at)/2, 1), expires: expires})
 	s.signed.Add(1)
 	return token, nil

@@ -2,6 +2,7 @@ package assertion
 
 import (
 	"encoding/binary"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -34,6 +35,28 @@ const shards = 32
 type cache struct {
 	shards [shards]shard
 	most   int // in a generation of a shard
+
+	mu    sync.Mutex
+	texts map[string]string // the audiences; see text
+}
+
+// mostTexts bounds cache.texts.
+const mostTexts = 1024
+
+// text returns a copy of an audience, which may be part of a request. There is one
+// copy of each, as far as there are not too many, so that comparing keys reads memory
+// that has just been read.
+func (c *cache) text(audience string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if own, ok := c.texts[audience]; ok {
+		return own
+	}
+	own := strings.Clone(audience)
+	if len(c.texts) < mostTexts {
+		c.texts[own] = own
+	}
+	return own
 }
 
 type shard struct {
@@ -41,7 +64,9 @@ type shard struct {
 	young, old map[about]*entry
 }
 
-func newCache(entries int) *cache { return &cache{most: max(entries/shards/2, 1)} }
+func newCache(entries int) *cache {
+	return &cache{most: max(entries/shards/2, 1), texts: make(map[string]string)}
+}
 
 func (c *cache) of(a *about) *shard {
 	// The last bytes of an ID are random.
