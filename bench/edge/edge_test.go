@@ -50,25 +50,34 @@ const (
 	connections = 64
 )
 
-// BenchmarkNginx compares the servers, each behind the same nginx.
+// BenchmarkNginx compares the daemon with the unchecked server.
 func BenchmarkNginx(b *testing.B) {
 	known := startDaemon(b, hotSet)
 	bare := startPeer(b, "unchecked", known.answer(b))
 	bare.cookies = known.cookies
-	checkers := append([]checker{known.checker, bare, startPeer(b, "scs", nil)}, oauth2ProxyCheckers(b)...)
+	compare(b, paired.Plan{Rounds: 101, Turn: 300 * time.Millisecond}, known.checker, bare)
+}
+
+// BenchmarkPeers compares the daemon with other programs that check.
+func BenchmarkPeers(b *testing.B) {
+	checkers := append([]checker{startDaemon(b, hotSet).checker, startPeer(b, "scs", nil)}, oauth2ProxyCheckers(b)...)
+	compare(b, paired.Plan{Rounds: 41, Turn: 300 * time.Millisecond}, checkers...)
+}
+
+// compare puts servers behind one nginx, and load on one after the other.
+func compare(b *testing.B, plan paired.Plan, checkers ...checker) {
+	b.Helper()
 	addresses := startNginx(b, checkers)
 	var subjects []paired.Subject
 	for i, c := range checkers {
 		all, asked := connect(b, addresses[i]), requests("app.example.com", c.cookies)
 		s := paired.Callers(c.name, connections, func(caller, i int) error { return all[caller].ask(asked[(caller*61+i)%len(asked)]) })
-		subjects = append(subjects, metered(s, c.pid))
-	}
-	for _, s := range subjects { // everybody has been seen, and has an assertion
-		if _, err := s.Turn(time.Second); err != nil {
+		if _, err := s.Turn(time.Second); err != nil { // everybody has been seen, and has an assertion
 			b.Fatal(s.Name, ": ", err)
 		}
+		subjects = append(subjects, metered(s, c.pid))
 	}
-	paired.Compare(b, paired.Plan{Rounds: 41, Turn: 300 * time.Millisecond}, subjects...)
+	paired.Compare(b, plan, subjects...)
 }
 
 // metered adds the processor time of a process to what a subject tells.
