@@ -4,16 +4,9 @@ package main
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"html"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -28,6 +21,8 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
+
+	"github.com/latchkey-go/latchkey/internal/servers"
 )
 
 // service is one in another language, as far as the daemon is concerned: it knows
@@ -126,10 +121,10 @@ func startFront(t *testing.T, daemon, service string, pairs ...string) string {
 		}
 	}
 	dir, addr := t.TempDir(), freeAddress(t)
-	cert, key := certificateFor(t, dir, "*.example.com")
+	own := servers.NewCertificate(t, dir, time.Hour, "*.example.com")
 	site := nginxPage(t, 0)
 	pairs = append([]string{"server 127.0.0.1:8420;", "server " + daemon + ";", "http://127.0.0.1:3000;", service + ";", "listen 443 ssl;", "listen " + addr + " ssl;",
-		"/etc/ssl/app.example.com.pem", cert, "/etc/ssl/app.example.com.key", key, "/etc/ssl/auth.example.com.pem", cert, "/etc/ssl/auth.example.com.key", key}, pairs...)
+		"/etc/ssl/app.example.com.pem", own.Cert, "/etc/ssl/app.example.com.key", own.Key, "/etc/ssl/auth.example.com.pem", own.Cert, "/etc/ssl/auth.example.com.key", own.Key}, pairs...)
 	for i := 0; i < len(pairs); i += 2 {
 		if !strings.Contains(site, pairs[i]) {
 			t.Fatalf("the page has no %q any more", pairs[i])
@@ -189,29 +184,4 @@ func freeAddress(t *testing.T) string {
 	}
 	defer l.Close()
 	return l.Addr().String()
-}
-
-// certificateFor writes a certificate for names, signed by itself, and its key.
-func certificateFor(t *testing.T, dir string, names ...string) (cert, key string) {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour), DNSNames: names}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	encoded, err := x509.MarshalECPrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	for path, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: der}, key: {Type: "EC PRIVATE KEY", Bytes: encoded}} {
-		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return cert, key
 }

@@ -3,51 +3,17 @@
 package main
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"io"
-	"math/big"
-	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
-)
 
-// writeCertificate makes a certificate for 127.0.0.1 that ends so long from now.
-func writeCertificate(t *testing.T, dir string, serial int64, lasts time.Duration) *x509.CertPool {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(serial), NotBefore: time.Now().Add(-24 * time.Hour), NotAfter: time.Now().Add(lasts),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	for name, text := range map[string][]byte{"cert.pem": certificate, "key.pem": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})} {
-		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(certificate)
-	return pool
-}
+	"github.com/latchkey-go/latchkey/internal/servers"
+)
 
 // get asks over TLS and returns the answer with its body read.
 func get(t *testing.T, url string, pool *x509.CertPool) *http.Response {
@@ -68,7 +34,7 @@ func get(t *testing.T, url string, pool *x509.CertPool) *http.Response {
 // metrics are on a port of their own.
 func TestTLS(t *testing.T) {
 	dir := prepare(t)
-	pool := writeCertificate(t, dir, 1, time.Hour)
+	pool := servers.NewCertificate(t, dir, time.Hour).Pool
 	p := start(t, dir, "--tls-cert", "cert.pem", "--tls-key", "key.pem", "--metrics-listen", "127.0.0.1:0")
 	url := strings.Replace(p.url, "http:", "https:", 1) + "/healthz"
 	resp := get(t, url, pool)
@@ -79,7 +45,7 @@ func TestTLS(t *testing.T) {
 	if metrics.StatusCode != 200 || !strings.HasPrefix(metrics.Header.Get("Content-Type"), "text/plain") {
 		t.Errorf("metrics: %d, %v", metrics.StatusCode, metrics.Header)
 	}
-	pool = writeCertificate(t, dir, 2, time.Hour)
+	pool = servers.NewCertificate(t, dir, time.Hour).Pool
 	p.signal(syscall.SIGHUP)
 	p.await("reading keyring and certificate again")
 	for began := time.Now(); ; {
@@ -103,7 +69,7 @@ func TestDoctorCertificate(t *testing.T) {
 		status int
 		want   string
 	}{{30 * 24 * time.Hour, 0, "ok certificate"}, {time.Hour, 0, "warn certificate"}, {-time.Hour, 1, "fail certificate"}} {
-		writeCertificate(t, dir, 3, c.lasts)
+		servers.NewCertificate(t, dir, c.lasts)
 		if out := cli(t, dir, c.status, "doctor", "--tls-cert", "cert.pem", "--tls-key", "key.pem"); !strings.Contains(strings.Join(strings.Fields(out), " "), c.want) {
 			t.Errorf("a certificate of %v: want %q in\n%s", c.lasts, c.want, out)
 		}

@@ -1,15 +1,6 @@
 package mysql
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
-	"net"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -18,45 +9,16 @@ import (
 	"github.com/latchkey-go/latchkey/store/internal/fixture"
 )
 
-// certificate makes one for 127.0.0.1 that is its own authority, and returns the
-// files of it and of its key.
-func certificate(t *testing.T) (cert, key string) {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "database"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, key = filepath.Join(t.TempDir(), "cert.pem"), filepath.Join(t.TempDir(), "key.pem")
-	for path, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: der}, key: {Type: "PRIVATE KEY", Bytes: pkcs8}} {
-		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return cert, key
-}
-
 func TestTLS(t *testing.T) {
-	cert, key := certificate(t)
-	other, _ := certificate(t)
-	server := servers.StartMariaDB(t, "--ssl-cert="+cert, "--ssl-key="+key)
+	own, other := servers.NewCertificate(t, t.TempDir(), time.Hour), servers.NewCertificate(t, t.TempDir(), time.Hour)
+	server := servers.StartMariaDB(t, "--ssl-cert="+own.Cert, "--ssl-key="+own.Key)
 	dsn := newURL(t, server)
 	for name, c := range map[string]struct{ options, say, version string }{
-		"verified":        {"?tls=verify&ca=" + cert, "", "TLSv1.3"},
+		"verified":        {"?tls=verify&ca=" + own.Cert, "", "TLSv1.3"},
 		"any-certificate": {"?tls=require", "", "TLSv1.3"},
 		"off":             {"?tls=off", "", ""},
 		"loopback":        {"", "", ""},
-		"other-authority": {"?tls=verify&ca=" + other, "not one for this host", ""},
+		"other-authority": {"?tls=verify&ca=" + other.Cert, "not one for this host", ""},
 		"system":          {"?tls=verify", "not one for this host", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
