@@ -38,6 +38,7 @@ func TestCaddyCurrent(t *testing.T) {
 	bin := built(t, "caddy")
 	everyCaddy(t, bin, "")
 	t.Run("bounded-sockets", func(t *testing.T) {
+		t.Parallel()
 		f := startCaddy(t, bin, "\treverse_proxy 127.0.0.1:3000\n", strings.Replace(fence(t, "caddy.md", "caddyfile", 1), "10m", "1s", 1))
 		f.liven()
 		f.bounded(true, false)
@@ -73,11 +74,13 @@ func everyCaddy(t *testing.T, bin, absent string) {
 	t.Run("renewed-cookie", func(t *testing.T) { f.in(t).renewedCookie(false) })
 	t.Run("absent", func(t *testing.T) { f.in(t).absentHeaders(absent) })
 	t.Run("streams", func(t *testing.T) {
+		t.Parallel()
 		f := startCaddy(t, bin, "X-Auth-Assertion Cookie", "X-Auth-Assertion")
 		f.liven()
 		everyStream(t, f)
 	})
 	t.Run("bounded-events", func(t *testing.T) {
+		t.Parallel()
 		f := startCaddy(t, bin, "\tadmin off\n", "\tadmin off\n"+strings.Replace(inner(fence(t, "caddy.md", "caddyfile", 2)), "10m", "1s", 1))
 		f.liven()
 		f.bounded(false, true)

@@ -38,11 +38,13 @@ func TestNginx(t *testing.T) {
 	t.Run("renewed-cookie", func(t *testing.T) { f.in(t).renewedCookie(true) })
 	t.Run("absent", func(t *testing.T) { f.in(t).absentHeaders("") })
 	t.Run("streams", func(t *testing.T) {
+		t.Parallel()
 		f := startNginx(t, "        proxy_set_header Cookie            $auth_cookies;\n", "")
 		f.liven()
 		everyStream(t, f)
 	})
 	t.Run("bounded-silence", func(t *testing.T) {
+		t.Parallel()
 		f := startNginx(t, "        proxy_set_header Upgrade ", "        proxy_read_timeout 1s;\n        proxy_set_header Upgrade ")
 		f.liven()
 		f.bounded(true, false) // the events come at all times

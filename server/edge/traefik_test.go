@@ -54,6 +54,7 @@ func TestTraefik(t *testing.T) {
 	}
 	for name, trust := range map[string]string{"streams": "false", "streams-trusted": "true"} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			f := startTraefik(t, "trustForwardHeader: false", "trustForwardHeader: "+trust, "          - Cookie\n", "")
 			f.liven()
 			everyStream(t, f)
@@ -74,6 +75,7 @@ func TestTraefik(t *testing.T) {
 		}
 	})
 	t.Run("bounded-events", func(t *testing.T) {
+		t.Parallel()
 		f := startTraefik(t, "    address: :443\n", "    address: :443\n"+strings.Replace(after(fence(t, "traefik.md", "yaml", 2), "websecure:\n"), "10m", "1s", 1))
 		f.liven()
 		f.bounded(false, true)
