@@ -402,3 +402,12 @@ func TestTooManyConnections(t *testing.T) {
 	db.Close()
 	fixture.Eventually(t, "a connection", func() bool { _, err := s.Create(t.Context(), signIn(s, "ann")); return err == nil })
 }
+
+// By a clock that is ahead for a while the limits of live sessions have passed.
+func TestChangedByAClockThatWasAhead(t *testing.T) {
+	s := mustOpen(t, Config{URL: newURL(t, shared), handClock: true})
+	right := s.clock.offset.Load()
+	fixture.ChangedByAClockThatWasAhead(t, s, func() latchkey.Create { return signIn(s, "ann") }, func(by time.Duration) {
+		s.clock.offset.Store(right + int64(by))
+	})
+}

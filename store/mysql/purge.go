@@ -269,7 +269,7 @@ var forgotten = [...]struct {
 	late          int64
 }{
 	{"latchkey_mark", "at", latchkey.RevocationMark.Microseconds()},
-	{"latchkey_changed", "expires", 0},
+	{"latchkey_changed", "expires", keepChanged},
 	{"latchkey_spent", "until", 0},
 }
 

@@ -355,11 +355,16 @@ func (t *tx) end(list []*row, by, reason string) (ended []*row) {
 
 func idsOf(rows []*row) literal { return list(rows, func(r *row) literal { return rawID(r.rec.ID) }) }
 
-// noteChanged lists those of the sessions that are stateless and not past their
+// keepChanged is for how many microseconds an entry of the list of changed sessions
+// stays after it has passed. It is read by nobody then, but is again once a clock that
+// was ahead is put right: until its limit a token would be honoured otherwise.
+const keepChanged = int64(24 * time.Hour / time.Microsecond)
+
+// noteChanged lists those of the sessions that are stateless and not long past their
 // limit as no longer what they were created as.
 func (t *tx) noteChanged(list []*row) {
 	for _, r := range list {
-		if r.rec.Stateless && r.expires > t.now {
+		if r.rec.Stateless && r.expires > t.now-keepChanged {
 			t.out.add("INSERT INTO latchkey_changed (id, expires) VALUES (?,?) ON DUPLICATE KEY UPDATE expires=GREATEST(expires,?)",
 				rawID(r.rec.ID), num(r.expires), num(r.expires))
 		}

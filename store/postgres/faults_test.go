@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -247,4 +248,12 @@ func TestOwnSchemaOnly(t *testing.T) {
 	if !fixture.Get(t, one, id).RevokedAt.IsZero() {
 		t.Error("revoked by another store")
 	}
+}
+
+// By a clock that is ahead for a while the limits of live sessions have passed.
+func TestChangedByAClockThatWasAhead(t *testing.T) {
+	var ahead atomic.Int64
+	right := turned(latchkey.SystemClock())
+	s := mustOpen(t, Config{URL: newURL(t), now: func() int64 { return right() + ahead.Load() }})
+	fixture.ChangedByAClockThatWasAhead(t, s, func() latchkey.Create { return signIn(s, "ann") }, func(by time.Duration) { ahead.Store(by.Microseconds()) })
 }

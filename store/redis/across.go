@@ -460,13 +460,17 @@ func (s *Store) changedAcross(ctx context.Context, after latchkey.ID, limit int)
 		return page, err
 	}
 	ascending := func(a, b entry) int { return slices.Compare(a.id[:], b.id[:]) }
-	found, err := merge(ctx, list, limit, ascending, func(ctx context.Context, tag string, k int) ([]entry, error) {
-		part, err := s.changed(ctx, tag, after, k)
-		list := make([]entry, len(part.IDs))
-		for i, id := range part.IDs {
-			list[i] = entry{id: id, tag: tag}
+	found, err := merge(ctx, list, limit, ascending, func(ctx context.Context, tag string, k int) (list []entry, err error) {
+		part := latchkey.ChangedPage{Next: after}
+		for more := true; more; more = len(list) < k && !part.Next.IsZero() { // of a page some may have passed
+			if part, err = s.changed(ctx, tag, part.Next, k-len(list)); err != nil {
+				return nil, err
+			}
+			for _, id := range part.IDs {
+				list = append(list, entry{id: id, tag: tag})
+			}
 		}
-		return list, err
+		return list, nil
 	})
 	if err != nil {
 		return latchkey.ChangedPage{}, err

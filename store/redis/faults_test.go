@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -543,4 +544,14 @@ func TestEndedAgainIsWritten(t *testing.T) {
 			t.Errorf("%s: nothing was written", step.name)
 		}
 	}
+}
+
+// By a clock that is ahead for a while the limits of live sessions have passed. Once it
+// is put right, those that were ended before or meanwhile are listed as changed again.
+func TestChangedByAClockThatWasAhead(t *testing.T) {
+	var ahead atomic.Int64
+	clock := latchkey.SystemClock()
+	right := turned(clock)
+	s := mustOpen(t, Config{Clock: clock, test: &hooks{micros: func(at latchkey.Moment) int64 { return right.micros(at) + ahead.Load() }}})
+	fixture.ChangedByAClockThatWasAhead(t, s, func() latchkey.Create { return session(s) }, func(by time.Duration) { ahead.Store(by.Microseconds()) })
 }

@@ -46,8 +46,13 @@ func (s *Store) changed(ctx context.Context, tag string, after latchkey.ID, limi
 	if page.IDs, err = parseIDs(f.text(2)); err != nil || f.text(0) != "ok" || f.bad {
 		return latchkey.ChangedPage{}, unavailable(errAnswer)
 	}
-	if len(page.IDs) == limit {
-		page.Next = page.IDs[limit-1]
+	if next := f.text(3); next != "" {
+		if page.Next, err = latchkey.ParseID(next); err != nil {
+			return latchkey.ChangedPage{}, unavailable(errAnswer)
+		}
+	}
+	if f.bad {
+		return latchkey.ChangedPage{}, unavailable(errAnswer)
 	}
 	return page, nil
 }

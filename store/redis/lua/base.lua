@@ -1,7 +1,7 @@
 -- Before it stand the store's constants: P the prefix of its keys, S its name, R the
 -- retention in milliseconds, CL whether it is in a cluster. ARGV[1] is the time where
 -- a test gives one, ARGV[2] the tag of the keys, ARGV[3] what a publication begins with.
-local call, pack, unpack, sub = redis.call, struct.pack, struct.unpack, string.sub
+local call, pack, values, unpack, sub = redis.call, struct.pack, unpack, struct.unpack, string.sub
 
 -- What belongs to no session: once in the store, or in a cluster once for each tag.
 local G = P
@@ -16,6 +16,10 @@ local gen = call('GET', G .. 'gen:' .. S)
 if not gen then return redis.error_reply('LKGONE the generation is missing') end
 gen = tonumber(gen)
 if not gen then return redis.error_reply('LKFOREIGN the generation is no number') end
+
+-- How long a changed stateless session stays listed after its limit, in microseconds. It
+-- counts for no reader meanwhile, but does again once a clock that was ahead is put right.
+local DAY = 86400000000
 
 local function num(n) return string.format('%.0f', n) end
 

@@ -118,7 +118,7 @@ if ARGV[4] == 'events' then -- 5 older than, 6 at most, 7 from which list of eve
   end
   call('SET', G .. 'floor', num(first))
   -- What ended at its limit needs no note that it changed.
-  for _, id in ipairs(call('ZRANGEBYSCORE', G .. 'changedby', '-inf', num(now), 'LIMIT', 0, 1000)) do
+  for _, id in ipairs(call('ZRANGEBYSCORE', G .. 'changedby', '-inf', num(now - DAY), 'LIMIT', 0, 1000)) do
     call('ZREM', G .. 'changed', id)
     call('ZREM', G .. 'changedby', id)
   end

@@ -73,7 +73,7 @@ end
 
 -- Stateless sessions that are no longer as they were made. One too many does no harm.
 local function changed(id, r, limit)
-  if r.flags % 2 == 0 or limit <= now then return end
+  if r.flags % 2 == 0 or limit <= now - DAY then return end
   call('ZADD', G .. 'changedby', 'GT', num(limit), id) -- a token may tell of a later limit than the row does now
   call('ZADD', G .. 'changed', 0, id)
 end
