@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"html"
@@ -15,7 +14,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -139,40 +137,27 @@ func startFront(t *testing.T, daemon, service string, pairs ...string) string {
 	if err := os.WriteFile(path, []byte(config+site+"}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var mu sync.Mutex
-	var said bytes.Buffer
-	cmd := exec.Command(bin, "-p", dir, "-c", path, "-e", "stderr")
-	cmd.Stdout, cmd.Stderr = &locked{&mu, &said}, &locked{&mu, &said}
-	if err := cmd.Start(); err != nil {
+	run, err := servers.Spawn(exec.Command(bin, "-p", dir, "-c", path, "-e", "stderr"))
+	if err != nil {
 		t.Fatal(err)
 	}
-	exited := make(chan struct{})
-	go func() {
-		_ = cmd.Wait()
-		close(exited)
-	}()
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		<-exited
-		if t.Failed() {
-			t.Logf("nginx said:\n%s", said.String())
+		if run.Kill(); t.Failed() {
+			t.Logf("nginx said:\n%s", run.Output())
 		}
 	})
-	for began := time.Now(); ; {
+	for began := time.Now(); time.Since(began) < patience; {
 		conn, err := net.Dial("tcp", addr)
 		if err == nil {
 			_ = conn.Close()
 			return addr
 		}
-		select {
-		case <-exited:
-			t.Fatalf("nginx ended: %s", said.String())
-		case <-time.After(10 * time.Millisecond):
-		}
-		if time.Since(began) > patience {
-			t.Fatal("nginx does not answer")
+		if run.Wait(10*time.Millisecond) || strings.Contains(run.Output(), "[emerg]") {
+			break
 		}
 	}
+	t.Fatalf("nginx does not answer: %s", run.Output())
+	return ""
 }
 
 // freeAddress is an address of this machine that nothing listens at.
