@@ -54,6 +54,8 @@ type Store struct {
 	view       atomic.Pointer[view] // the servers there are at present
 	gets       *trips.Lanes[latchkey.ID, found, struct{}]
 
+	unsure unsure // sessions with changes that may be undone
+
 	changes atomic.Uint64 // scripts that may publish, so far
 	offset  atomic.Int64  // of the servers' clock to the node's monotonic one, in microseconds
 	raises  sync.Map      // generation (uint64) to ended: how it was ended, which never changes

@@ -88,6 +88,9 @@ func (s *Store) get(ctx context.Context, v *view, id latchkey.ID) (rec *latchkey
 	if err := f.by.usable(); err != nil {
 		return nil, err
 	}
+	if err := s.confirmed(ctx, f.by, id); err != nil {
+		return nil, err
+	}
 	return rec, nil
 }
 

@@ -44,10 +44,12 @@ func (s *Store) Create(ctx context.Context, c latchkey.Create) (latchkey.Created
 	}
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
+	create := s.create
 	if s.cfg.Mode == Cluster {
-		return s.createAcross(ctx, &c)
+		create = s.createAcross
 	}
-	return s.create(ctx, &c)
+	created, err := create(ctx, &c)
+	return created, s.doubted(c.Record.ID, err)
 }
 
 func (s *Store) create(ctx context.Context, c *latchkey.Create) (latchkey.Created, error) {
@@ -133,7 +135,7 @@ func (s *Store) Patch(ctx context.Context, p latchkey.Patch) error {
 		f, err = s.do(ctx, c)
 	}
 	if err != nil {
-		return err
+		return s.doubted(r.ID, err)
 	}
 	switch f.text(0) {
 	case "ok":
