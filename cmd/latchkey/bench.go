@@ -101,7 +101,7 @@ func (p *program) benchCommand() *cobra.Command {
 		long: benchLong,
 		example: `  latchkey bench
   latchkey bench --config /etc/latchkey.yaml --concurrency 64 --duration 10s --yes --json`,
-		settings: append([]string{"staleness", "privacy"}, storeOptions...),
+		settings: append([]string{"staleness"}, storeOptions...),
 		own: []option{
 			{name: "concurrency", kind: "number", def: "16", into: &b.callers, local: true, help: "callers at a time, 1 to 1024"},
 			{name: "duration", kind: "duration", def: "3s", into: &b.duration, local: true, help: "for each kind of operation, 10ms to 1m"},
