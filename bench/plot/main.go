@@ -1,6 +1,6 @@
 // Command plot draws the figures of docs/performance.md from what the benchmarks
-// left in a folder: growth.txt of package growth, and the distributions that package
-// propagation wrote. It leaves alone a figure for which there is nothing.
+// left in a folder: growth.txt and the distributions of lookups that package growth
+// wrote, and those of package propagation. It leaves alone a figure for which there is nothing.
 //
 //	plot bench/out docs/performance
 package main
@@ -26,7 +26,7 @@ func main() {
 		os.Exit(2)
 	}
 	from, to := os.Args[1], os.Args[2]
-	if err := errors.Join(growth(from, to), propagation(from, to)); err != nil {
+	if err := errors.Join(growth(from, to), purge(from, to), propagation(from, to)); err != nil {
 		fmt.Fprintln(os.Stderr, "plot:", err)
 		os.Exit(1)
 	}
@@ -68,6 +68,38 @@ func growth(from, to string) error {
 	}
 	return save(to, "growth.svg", figure("What an operation takes as the table grows",
 		"Median for one caller, by sessions in the store, ten of each identity. Both scales are logarithmic.", 2, panels))
+}
+
+// purge draws the distributions of lookups with and without a purge: quantile,
+// microseconds without, and with. The rarer a time is, the further apart quantiles
+// stand.
+func purge(from, to string) error {
+	rarity := func(v float64) string { return fmt.Sprintf("%.4g%%", 100-100/v) }
+	x := axis{from: 2, to: 1000, log: true, ticks: []float64{2, 10, 100, 1000}, label: rarity}
+	y := axis{from: 1, to: 1e5, log: true, ticks: []float64{1, 10, 100, 1e3, 1e4, 1e5}, label: micros}
+	var panels []panel
+	for _, store := range stores[1:] { // of those that outlive their process
+		var without, during []point
+		err := eachLine(filepath.Join(from, "purge-"+store+".tsv"), func(text string) {
+			var quantile, a, b float64
+			if n, err := fmt.Sscan(text, &quantile, &a, &b); n == 3 && err == nil && quantile < 1 {
+				without = append(without, point{1 / (1 - quantile), a})
+				during = append(during, point{1 / (1 - quantile), b})
+			}
+		})
+		if err != nil {
+			return err
+		}
+		if len(without) > 0 {
+			panels = append(panels, panel{title: names[store], x: x, y: y, marks: []mark{{x: 100}},
+				lines: []line{{"while purged", colours[store], during, false}, {"without", "#777777", without, false}}})
+		}
+	}
+	if len(panels) == 0 {
+		return nil
+	}
+	return save(to, "purge.svg", figure("Lookups while ended sessions are purged",
+		"Time within which that share of lookups in the store is answered, at 2,000 a second; half of them, to 99.9%.", 2, panels))
 }
 
 // propagation draws the distributions of package propagation: name, quantile,
@@ -120,7 +152,7 @@ func ordered(byStore map[string][]point, dots bool) (lines []line) {
 				}
 				return 0 // quantiles come in order
 			})
-			lines = append(lines, line{store, points, dots})
+			lines = append(lines, ofStore(store, points, dots))
 		}
 	}
 	return lines

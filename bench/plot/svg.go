@@ -10,11 +10,17 @@ import (
 // point is a place on a chart, in the data's units.
 type point struct{ x, y float64 }
 
-// line is one store's. Its points go from left to right.
+// line is a store's, or a part of what was measured of one. Its points go from left
+// to right.
 type line struct {
-	store  string
-	points []point
-	dots   bool // the points were measured one by one, and are shown
+	name, colour string
+	points       []point
+	dots         bool // the points were measured one by one, and are shown
+}
+
+// ofStore is a line with a store's name and colour.
+func ofStore(store string, points []point, dots bool) line {
+	return line{names[store], colours[store], points, dots}
 }
 
 // axis is a scale, with the values that are named along it.
@@ -68,8 +74,9 @@ func figure(title, subtitle string, columns int, panels []panel) string {
 	cellWidth, cellHeight := left+panelWidth+right, top+panelHeight+bottom
 	width, height := cellWidth*float64(columns), headline+cellHeight*float64(rows)
 	var s strings.Builder
-	fmt.Fprintf(&s, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %.0f %.0f" width="%.0f" height="%.0f" role="img" aria-label="%s" font-family="system-ui, -apple-system, Segoe UI, Helvetica, Arial, sans-serif" font-size="11" fill="#333">`+"\n",
-		width, height, width, height, html.EscapeString(title))
+	fmt.Fprintf(&s, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %.0f %.0f" width="%.0f" height="%.0f" role="img" aria-labelledby="title desc" font-family="system-ui, -apple-system, Segoe UI, Helvetica, Arial, sans-serif" font-size="11" fill="#333">`+"\n",
+		width, height, width, height)
+	fmt.Fprintf(&s, "<title id=\"title\">%s</title>\n<desc id=\"desc\">%s</desc>\n", html.EscapeString(title), html.EscapeString(describe(subtitle, panels)))
 	fmt.Fprintf(&s, `<rect width="%.0f" height="%.0f" fill="#fff"/>`+"\n", width, height)
 	fmt.Fprintf(&s, `<text x="%.0f" y="20" font-size="15" font-weight="600" fill="#111">%s</text>`+"\n", left/2, html.EscapeString(title))
 	fmt.Fprintf(&s, `<text x="%.0f" y="38" fill="#555">%s</text>`+"\n", left/2, html.EscapeString(subtitle))
@@ -81,6 +88,34 @@ func figure(title, subtitle string, columns int, panels []panel) string {
 	}
 	s.WriteString("</svg>\n")
 	return s.String()
+}
+
+// describe is a figure in words, for those who do not see it: where each line begins
+// and ends.
+func describe(subtitle string, panels []panel) string {
+	var s strings.Builder
+	s.WriteString(subtitle)
+	for _, p := range panels {
+		fmt.Fprintf(&s, "\n%s:", p.title)
+		for i, l := range p.lines {
+			if i > 0 {
+				s.WriteByte(';')
+			}
+			a, b := l.points[0], l.points[len(l.points)-1]
+			fmt.Fprintf(&s, " %s, %s at %s, %s at %s", l.name, p.y.label(short(a.y)), p.x.label(short(a.x)), p.y.label(short(b.y)), p.x.label(short(b.x)))
+		}
+		s.WriteByte('.')
+	}
+	return s.String()
+}
+
+// short is a number with the digits that a reader wants, three.
+func short(v float64) float64 {
+	if v == 0 {
+		return 0
+	}
+	unit := math.Pow(10, math.Floor(math.Log10(math.Abs(v)))-2)
+	return math.Round(v/unit) * unit
 }
 
 // at maps a point to the panel's pixels.
@@ -120,7 +155,7 @@ func (p *panel) draw(s *strings.Builder) {
 	}
 	apart(ends, 14)
 	for i, l := range p.lines {
-		fmt.Fprintf(s, `<text x="%.0f" y="%.1f" fill="%s" font-weight="600">%s</text>`+"\n", panelWidth+8, ends[i]+4, colours[l.store], names[l.store])
+		fmt.Fprintf(s, `<text x="%.0f" y="%.1f" fill="%s" font-weight="600">%s</text>`+"\n", panelWidth+8, ends[i]+4, l.colour, html.EscapeString(l.name))
 	}
 }
 
@@ -138,11 +173,11 @@ func (p *panel) line(s *strings.Builder, l line) (end float64) {
 		fmt.Fprintf(&path, "%s%.1f %.1f", verb, x, y)
 		verb, end = "L", y
 	}
-	fmt.Fprintf(s, `<path d="%s" fill="none" stroke="%s" stroke-width="2" stroke-linejoin="round"/>`+"\n", path.String(), colours[l.store])
+	fmt.Fprintf(s, `<path d="%s" fill="none" stroke="%s" stroke-width="2" stroke-linejoin="round"/>`+"\n", path.String(), l.colour)
 	if l.dots {
 		for _, v := range l.points {
 			x, y := p.at(v)
-			fmt.Fprintf(s, `<circle cx="%.1f" cy="%.1f" r="3.5" fill="%s" stroke="#fff"/>`+"\n", x, y, colours[l.store])
+			fmt.Fprintf(s, `<circle cx="%.1f" cy="%.1f" r="3.5" fill="%s" stroke="#fff"/>`+"\n", x, y, l.colour)
 		}
 	}
 	return end

@@ -100,13 +100,18 @@ var tables = []table{
 }
 
 // grown are the figures of package growth: what an operation takes at a million
-// sessions, by what it takes at ten thousand.
+// sessions, by what it takes at ten thousand; and what lookups take while a million are
+// purged, by what they take otherwise.
 func grown() (list []row) {
 	for _, store := range []struct{ name, title string }{{"sqlite", "SQLite"}, {"redis", "Redis"}, {"postgres", "PostgreSQL"}, {"mariadb", "MariaDB"}} {
 		for _, operation := range []struct{ name, title string }{{"list", "listing one identity"}, {"revoke_identity", "ending all of one identity"}} {
 			over, under := "Growth/"+store.name+"/"+operation.name+"/1000000", "Growth/"+store.name+"/"+operation.name+"/10000"
 			list = append(list, row{operation.title + " at 1,000,000 sessions, " + store.title + ": times that at 10,000", over, under, "ns/op", 2, false, "%.2f×"})
 		}
+		list = append(list,
+			row{"lookups while 1,000,000 ended sessions are purged, " + store.title + ": 99th percentile, times that otherwise",
+				"Growth/" + store.name + "/get_while_purged/1000000", "", "x-p99", 2, false, "%.2f×"},
+			row{"the same: sessions purged a second, their events too", "Growth/" + store.name + "/purge/1000000", "", "sessions/s", 0, true, "%.0f"})
 	}
 	return list
 }

@@ -85,7 +85,7 @@ func startPostgres(tb testing.TB) (func() (latchkey.Store, error), string) {
 	return func() (latchkey.Store, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		return postgres.Open(ctx, postgres.Config{URL: s.URL})
+		return postgres.Open(ctx, postgres.Config{URL: s.URL, Timeout: patience})
 	}, s.URL
 }
 
@@ -96,11 +96,12 @@ func startMariaDB(tb testing.TB) (func() (latchkey.Store, error), string) {
 	return func() (latchkey.Store, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		return mysql.Open(ctx, mysql.Config{URL: s.URL})
+		return mysql.Open(ctx, mysql.Config{URL: s.URL, Timeout: patience})
 	}, s.URL
 }
 
-// patience is how long a store may take to open, and its feed to come.
+// patience is how long a store may take to open, and its feed to come, and a server to
+// answer one of the many callers that fill it.
 const patience = 30 * time.Second
 
 // Dir returns a folder for files: below LATCHKEY_BENCH_DIR when that is set, which
