@@ -1,10 +1,39 @@
 package main
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/latchkey-go/latchkey/internal/servers"
 )
+
+// Redis has no schema; migrate makes the store there all the same, and says when it
+// cannot.
+func TestMigrateRedis(t *testing.T) {
+	server := servers.StartRedis(t)
+	t.Chdir(t.TempDir())
+	runs := func(want int, store string, args ...string) string {
+		t.Helper()
+		var out, errs bytes.Buffer
+		if got := run(t.Context(), append(args, "--store", store), strings.NewReader(""), &out, &errs, env()); got != want {
+			t.Fatalf("latchkey %v: status %d, want %d\n%s%s", args, got, want, out.String(), errs.String())
+		}
+		return errs.String()
+	}
+	runs(0, "", "key", "generate")
+	if text := runs(4, "redis://127.0.0.1:1", "migrate"); strings.Count(text, "refused") != 1 {
+		t.Errorf("a cause is told twice: %s", text)
+	}
+	runs(4, server.URL, "session", "issue", "--subject", "alice")
+	for range 2 {
+		if text := runs(0, server.URL, "migrate"); !strings.HasSuffix(text, "is there, and has no schema to bring anywhere\n") {
+			t.Error(text)
+		}
+	}
+	runs(0, server.URL, "session", "issue", "--subject", "alice")
+}
 
 // Where a primary may be cut off, its beats count no longer than an entry of the near
 // cache; what would have them is told before anything is opened.

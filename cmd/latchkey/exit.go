@@ -121,10 +121,15 @@ func withCause(e *latchkey.Error) string {
 	if text == "" {
 		text = string(e.Code)
 	}
-	if cause := e.Unwrap(); cause != nil && !isSchemaError(cause) { // which the message says
-		text += ": " + strings.TrimPrefix(cause.Error(), "latchkey: ")
+	cause := e.Unwrap()
+	if cause == nil || isSchemaError(cause) { // which the message says
+		return text
 	}
-	return text
+	why := strings.TrimPrefix(cause.Error(), "latchkey: ")
+	if strings.Contains(text, why[:min(len(why), 64)]) { // stores quote the beginning of a long one
+		return text
+	}
+	return text + ": " + why
 }
 
 // flagOf names the flag that sets a field of the library's configuration or of

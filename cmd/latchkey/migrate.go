@@ -27,8 +27,7 @@ run this. Running daemons of the previous version go on.`,
 				return usage("--demo: `latchkey serve --demo` makes the demo's store itself")
 			}
 			if migrate == nil {
-				message(p.err, "%s has no schema to bring anywhere: it is made at its first use", redact(s.store))
-				return nil
+				migrate = made
 			}
 			from, to, err := migrate(ctx, s)
 			if err != nil {
@@ -39,6 +38,8 @@ run this. Running daemons of the previous version go on.`,
 			}
 			text := fmt.Sprintf("%s is at schema %d already", redact(s.store), to)
 			switch {
+			case to == 0:
+				text = fmt.Sprintf("%s is there, and has no schema to bring anywhere", redact(s.store))
 			case from == 0:
 				text = fmt.Sprintf("made %s with schema %d", redact(s.store), to)
 			case from != to:
@@ -48,4 +49,15 @@ run this. Running daemons of the previous version go on.`,
 			return nil
 		},
 	})
+}
+
+// made makes a store of a kind that has no schema, where there is none.
+func made(ctx context.Context, s *settings) (from, to int, err error) {
+	scheme, _ := s.storeScheme()
+	store, err := engines()[scheme].open(ctx, s, opening{})
+	if err != nil {
+		return 0, 0, err
+	}
+	closeStore(store, &err)
+	return 0, 0, err
 }

@@ -58,6 +58,8 @@ func advice(err error) string {
 		return "what answers there is no Redis; check the address, and whether TLS is wanted (rediss://)"
 	case errors.As(err, &opErr) && opErr.Op == "dial":
 		return "the server cannot be reached; check the address and that it runs"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "the server did not answer in time; check that it runs and is not overloaded"
 	}
 	return ""
 }

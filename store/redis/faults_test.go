@@ -123,6 +123,9 @@ func TestOpenGarbage(t *testing.T) {
 				s.Close()
 			}
 			wantUnavailable(t, name, err, addr)
+			if name == "Silence" && !strings.Contains(fixture.Chain(err), "did not answer in time") {
+				t.Errorf("nothing says what is wrong: %s", fixture.Chain(err))
+			}
 			// The feed reads the protocol by itself.
 			cfg := Config{Addrs: []string{addr}, Timeout: 200 * time.Millisecond}
 			if c, err := cfg.dialRaw(ctx, addr, "", "", 0); err == nil {
