@@ -48,6 +48,17 @@ func (s *Store) got(ctx context.Context, r row, err error) (*latchkey.Record, er
 	return rec, nil
 }
 
+// A pooler may lead to another server from one transaction to the next, and so to one
+// that is a standby by now, whose rows may be old. Through one each read tells: by a
+// present generation that is none, and by a row of its own where there is no session.
+const (
+	standby = -1
+
+	textGetPooled     = `SELECT s.id, ` + presentPooled + rowColumns + ` FROM (SELECT 1) o LEFT JOIN latchkey.session s ON s.id = $1::uuid`
+	textGetManyPooled = `SELECT s.id, ` + presentPooled + rowColumns + ` FROM (SELECT 1) o LEFT JOIN latchkey.session s ON s.id = ANY ($1::uuid[])`
+	presentPooled     = `CASE WHEN pg_is_in_recovery() THEN -1 ELSE ` + present + ` END, `
+)
+
 // want is what a caller of Get waits for. It gets no record when there is no such
 // session.
 type want = trips.Want[latchkey.ID, row]
@@ -88,8 +99,15 @@ var oneUUID = []uint32{oidUUID}
 
 // deliver gives a row to those who asked for it, each a record of its own.
 func deliver(wants []*want, c *columns) error {
-	id := c.row[0]
-	if len(id) != 16 {
+	id, present := c.row[0], columns{row: c.row[1:2]}
+	switch n, ok := present.optInt(); {
+	case !ok:
+		return errNoStore
+	case n == standby:
+		return errStandby // what it does not have is no answer either
+	case id == nil:
+		return nil // none of them exists
+	case len(id) != 16:
 		return errWire
 	}
 	i, _ := slices.BinarySearchFunc(wants, latchkey.ID(id), func(w *want, id latchkey.ID) int { return bytes.Compare(w.Key[:], id[:]) })

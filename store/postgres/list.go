@@ -88,7 +88,7 @@ func (s *Store) Changed(ctx context.Context, after latchkey.ID, limit int) (latc
 		return nil
 	})
 	if err == nil && n == 0 {
-		err = unavailable(errNoStore)
+		err = unavailable(errStandby) // or there is no row of the store's
 	}
 	if err != nil {
 		return latchkey.ChangedPage{}, err

@@ -1,6 +1,8 @@
 package postgres
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -67,6 +69,64 @@ func TestThroughPooler(t *testing.T) {
 	if _, err := direct.Revoke(t.Context(), latchkey.Revocation{Provider: "idp", Subject: "ann"}); err != nil {
 		t.Error(fixture.Chain(err))
 	}
+}
+
+// A pooler goes on serving when the server behind it comes back as a standby. What
+// that knows may be old, so that it answers nothing.
+func TestPoolerLeadsToStandby(t *testing.T) {
+	server := servers.StartPostgres(t)
+	pooler := servers.StartPgBouncer(t, server)
+	s := mustOpen(t, Config{URL: pooler.URL, Timeout: time.Minute, Readers: 1})
+	ids := []latchkey.ID{add(t, s, "ann"), add(t, s, "bob"), signIn(s, "nobody").Record.ID}
+	answers := func(want string) {
+		t.Helper()
+		_, errs := gathered(t, s, ids)
+		for i, id := range ids {
+			_, err := s.Get(t.Context(), id)
+			for _, err := range []error{err, errs[i]} {
+				code := latchkey.CodeOf(err)
+				if want == "" && (i < 2) == (code == "") && (i < 2 || code == latchkey.CodeNoSuchSession) {
+					continue
+				}
+				if want == "" || code != latchkey.CodeStoreUnavailable || !strings.Contains(fixture.Chain(err), want) {
+					t.Errorf("session %d: %q, %s; want it to tell of %q", i, code, fixture.Chain(err), want)
+				}
+			}
+		}
+		_, errs = gathered(t, s, ids[2:])
+		if code := latchkey.CodeOf(errs[0]); (code == latchkey.CodeNoSuchSession) != (want == "") {
+			t.Errorf("an unknown session: %q", code)
+		}
+		_, errs = gathered(t, s, []latchkey.ID{ids[2], ids[2]})
+		if code := latchkey.CodeOf(errs[0]); (code == latchkey.CodeNoSuchSession) != (want == "") {
+			t.Errorf("an unknown session twice: %q", code)
+		}
+		if _, err := s.Changed(t.Context(), latchkey.ID{}, 0); (err == nil) != (want == "") {
+			t.Errorf("Changed: %s", fixture.Chain(err))
+		}
+	}
+	answers("")
+	server.Terminate(t)
+	signal := filepath.Join(server.Dir, "data", "standby.signal")
+	if err := os.WriteFile(signal, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	server.Restart(t)
+	fixture.Eventually(t, "an answer of the standby", func() bool {
+		_, err := s.Get(t.Context(), ids[0])
+		return err == nil || strings.Contains(fixture.Chain(err), "standby")
+	})
+	answers("standby")
+	server.Terminate(t)
+	if err := os.Remove(signal); err != nil {
+		t.Fatal(err)
+	}
+	server.Restart(t)
+	fixture.Eventually(t, "the primary", func() bool {
+		_, err := s.Get(t.Context(), ids[0])
+		return err == nil
+	})
+	answers("")
 }
 
 // The store is made and migrated through a pooler, too.

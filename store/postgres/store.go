@@ -126,6 +126,9 @@ func (s *Store) begin(ctx context.Context) error {
 		s.pooler = s.t.pooler == "1"
 	}
 	s.schema.Pooler = s.pooler
+	if s.pooler || sv.pooled {
+		s.texts[stGet], s.texts[stGetMany] = inSchema(textGetPooled, s.t.schema), inSchema(textGetManyPooled, s.t.schema)
+	}
 	s.schema.Listens = !s.t.polled && (s.t.feed != nil || !sv.pooled)
 	id, err := s.describe(ctx, conn)
 	if err != nil {
@@ -355,8 +358,11 @@ type row struct {
 func readRow(c *columns) (row, error) {
 	id := c.next()
 	present, ok := c.optInt()
-	if !ok {
+	switch {
+	case !ok:
 		return row{}, errNoStore
+	case present == standby:
+		return row{}, errStandby
 	}
 	if id == nil {
 		c.row = nil
