@@ -160,11 +160,11 @@ func (f *fixture) signIn(in latchkey.SignIn) latchkey.Issued {
 func TestGrant(t *testing.T) {
 	f := start(t, "127.0.0.0/8")
 	i := f.signIn(latchkey.SignIn{Provider: "corp", Subject: "alice", Roles: []string{"staff"}})
-	res := f.check(question("/x?a=%2f", "cookie", "a=1; __Host-session="+i.Token+"; b=2", "x-auth-subject", "root")).GetOkResponse()
+	res := f.check(question("/x?a=%2f", "cookie", "a=1; __Host-session="+i.Token+"; b=2", "x-auth-subject", "root", "x.auth.subject", "root", "x-auth~roles", "root")).GetOkResponse()
 	if got, want := text(res.GetHeaders()), fmt.Sprintf("cookie=a=1; b=2 x-auth-provider=corp x-auth-roles=staff x-auth-session=%s x-auth-subject=alice", i.Record.ID); got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
-	for _, name := range []string{"x-auth-email", "x-auth-name", "x-auth-assertion", "x_auth_subject", "x-auth_roles", "x_auth-assertion"} {
+	for _, name := range []string{"x-auth-email", "x-auth-name", "x-auth-assertion", "x_auth_subject", "x-auth_roles", "x_auth-assertion", "x.auth.subject", "x-auth~roles"} {
 		if !slices.Contains(res.GetHeadersToRemove(), name) {
 			t.Errorf("%s is not removed", name)
 		}
