@@ -8,6 +8,7 @@ import (
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/audit"
+	"github.com/latchkey-go/latchkey/store/internal/pace"
 	"github.com/latchkey-go/latchkey/store/internal/pack"
 )
 
@@ -31,7 +32,9 @@ type purge struct {
 
 // Purge implements latchkey.Store. All rows and events are looked at, without
 // keeping anybody from writing; others may write between batches, too, of which
-// none is larger than 5,000. When ctx ends it stops after a whole batch; what went
+// none is larger than 5,000. What goes by its age goes in batches of 100 rows or more,
+// as many as take a few milliseconds, and after each it rests for as long as that
+// took. When ctx ends it stops after a whole batch; what went
 // until then is counted and recorded. What an erasure removes goes from the
 // server's files when it cleans up, and from its binary log when that expires.
 func (s *Store) Purge(ctx context.Context, p latchkey.Purge) (int, error) {
@@ -217,10 +220,12 @@ func (t *tx) unname(key, after int64, batch int, who latchkey.Identity) (int64, 
 // future spares what is live.
 func (p *purge) old(ctx context.Context) error {
 	var after latchkey.ID
+	steps := pace.New(p.batch)
 	for {
+		size := steps.Begin()
 		now := literal(p.s.clock.sql())
 		ids, err := p.find(ctx, "SELECT s.id FROM "+fromBy("PRIMARY")+" WHERE c.id=1 AND s.id>? AND "+sqlEnd+"<? AND NOT "+sqlLive+" ORDER BY s.id LIMIT ?",
-			rawID(after), num(p.bound), now, now, num(int64(p.batch)))
+			rawID(after), num(p.bound), now, now, num(int64(size)))
 		if err != nil || len(ids) == 0 {
 			return err
 		}
@@ -228,18 +233,24 @@ func (p *purge) old(ctx context.Context) error {
 		if err := p.remove(ctx, ids, func(t *tx, r *row) bool { return !r.live(t.now) && r.end() < p.bound }); err != nil {
 			return err
 		}
+		if len(ids) < size {
+			return nil
+		}
+		steps.Rest(ctx, len(ids))
 	}
 }
 
 // oldEvents removes the events that are older than the bound.
 func (p *purge) oldEvents(ctx context.Context) error {
 	after := int64(0)
+	steps := pace.New(p.batch)
 	for {
+		size := steps.Begin()
 		var seqs []int64
 		err := p.s.scan(ctx, boundAll, func(ctx context.Context, c *sql.Conn) error {
 			seqs = seqs[:0]
 			var q script
-			q.add("SELECT seq FROM latchkey_audit WHERE seq>? AND at<? ORDER BY seq LIMIT ?", num(after), num(p.bound), num(int64(p.batch)))
+			q.add("SELECT seq FROM latchkey_audit WHERE seq>? AND at<? ORDER BY seq LIMIT ?", num(after), num(p.bound), num(int64(size)))
 			return ask(ctx, c, &q, func(rows *sql.Rows) error {
 				var seq int64
 				err := rows.Scan(&seq)
@@ -259,6 +270,10 @@ func (p *purge) oldEvents(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if len(seqs) < size {
+			return nil
+		}
+		steps.Rest(ctx, len(seqs))
 	}
 }
 

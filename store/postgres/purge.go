@@ -1,13 +1,13 @@
 package postgres
 
 import (
-	"cmp"
 	"context"
 	"math"
 	"time"
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/audit"
+	"github.com/latchkey-go/latchkey/store/internal/pace"
 )
 
 const defaultBatch = 1000
@@ -29,7 +29,8 @@ type purge struct {
 }
 
 // Purge implements latchkey.Store. Each batch is a transaction; others may write
-// between them. When ctx ends it stops after a whole batch; what went until then
+// between them. What goes by its age goes in batches of 100 rows or more, as many as
+// take a few milliseconds, and after each it rests for as long as that took. When ctx ends it stops after a whole batch; what went until then
 // is counted and recorded. Sessions are looked at in the order in which they were
 // made, those that were made before the bound.
 func (s *Store) Purge(ctx context.Context, p latchkey.Purge) (int, error) {
@@ -133,9 +134,10 @@ func (p *purge) batches(ctx context.Context, st statement, total *int, args func
 // old removes what ended, or happened, before the bound.
 func (p *purge) old(ctx context.Context) error {
 	created, id := int64(math.MinInt64), latchkey.ID{}
-	for looked := p.batch; looked == p.batch; {
-		o := p.s.newOp()
-		q := o.params(4).int(p.bound).int(p.batch).int(created).uuid(id)
+	steps := pace.New(int(p.batch))
+	for {
+		o, size, looked := p.s.newOp(), int64(steps.Begin()), int64(0)
+		q := o.params(4).int(p.bound).int(size).int(created).uuid(id)
 		err := p.s.call(ctx, scanTimeout, stPurge, q, func(c *columns) int64 {
 			now := c.int()
 			looked = c.int()
@@ -155,21 +157,42 @@ func (p *purge) old(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if looked < size {
+			break
+		}
+		steps.Rest(ctx, int(looked))
 	}
-	err := p.batches(ctx, stPurgeEvents, &p.events, func() *params { return newParams(2).int(p.bound).int(p.batch) })
-	if err != nil {
+	if err := p.oldEvents(ctx); err != nil {
 		return err
 	}
 	for n := p.batch; n == p.batch; {
 		q := p.s.nowParam(newParams(3)).int(keepChanged.Microseconds()).int(p.batch)
-		err = cmp.Or(err, p.s.call(ctx, scanTimeout, stPurgeChanged, q, func(c *columns) int64 {
+		err := p.s.call(ctx, scanTimeout, stPurgeChanged, q, func(c *columns) int64 {
 			now := c.int()
 			n = c.int()
 			return now
-		}))
+		})
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// oldEvents removes the events that are older than the bound, the oldest first.
+func (p *purge) oldEvents(ctx context.Context) error {
+	steps := pace.New(int(p.batch))
+	for from := int64(math.MinInt64); ; {
+		size, n := int64(steps.Begin()), int64(0)
+		err := p.s.call(ctx, scanTimeout, stPurgeEvents, newParams(3).int(p.bound).int(size).int(from), func(c *columns) int64 {
+			n = c.int()
+			from = c.int()
+			return 0
+		})
+		p.events += int(n)
+		if err != nil || n < size {
+			return err
+		}
+		steps.Rest(ctx, int(n))
+	}
 }

@@ -56,6 +56,11 @@ const (
 	textGet     = `SELECT s.id, ` + present + `, ` + rowColumns + ` FROM latchkey.session s WHERE s.id = $1::uuid`
 	textGetMany = `SELECT s.id, ` + present + `, ` + rowColumns + ` FROM latchkey.session s WHERE s.id = ANY ($1::uuid[])`
 
+	// textPurgeEvents goes on from where it came to, so as not to meet again and again
+	// what it has removed, which is in the index until the server cleans up.
+	textPurgeEvents = `WITH old AS MATERIALIZED (SELECT seq, at FROM latchkey.audit WHERE at < $1::bigint AND at >= $3::bigint ORDER BY at LIMIT $2::bigint FOR UPDATE SKIP LOCKED),
+		gone AS (DELETE FROM latchkey.audit WHERE seq IN (SELECT seq FROM old) RETURNING at) SELECT count(*), coalesce(max(at), $3) FROM gone`
+
 	auditColumns = `SELECT seq, at, count, action, actor, session, provider, subject, ip, outcome, reason FROM latchkey.audit `
 	auditDown    = `seq < $1::bigint AND ($2::text = '' OR provider = $2) ORDER BY seq DESC LIMIT $3::bigint`
 	auditUp      = `seq > $1::bigint AND ($2::text = '' OR provider = $2) ORDER BY seq LIMIT $3::bigint`
@@ -94,7 +99,7 @@ FROM (SELECT s.provider, s.subject, ` + lives + ` AS l FROM latchkey.session s) 
 SELECT id FROM latchkey.changed WHERE id > $2::uuid AND expires > ` + now + ` ORDER BY id LIMIT $3::bigint) c ON true WHERE NOT pg_is_in_recovery() ORDER BY c.id`,
 	stSpend:          `SELECT o_answer, o_now FROM latchkey.spend($1, $2, $3, $4)`,
 	stPurge:          `SELECT o_now, o_looked, o_removed, o_created, o_id, o_told FROM latchkey.purge_sessions($1, $2, $3, $4, $5, $6, $7)`,
-	stPurgeEvents:    `SELECT o_count FROM latchkey.purge_events($1, $2) AS o_count`,
+	stPurgeEvents:    textPurgeEvents,
 	stPurgeChanged:   `SELECT o_now, o_count FROM latchkey.purge_changed($1, $2, $3)`,
 	stErase:          `SELECT o_now, o_told FROM latchkey.erase_sessions($1, $2, $3, $4, $5, $6)`,
 	stEraseEvents:    `SELECT o_count FROM latchkey.erase_events($1, $2, $3) AS o_count`,

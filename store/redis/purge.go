@@ -6,36 +6,38 @@ import (
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/audit"
+	"github.com/latchkey-go/latchkey/store/internal/pace"
 )
 
-// maxBatch is how many rows one script removes, or events it looks at: a tenth of a
-// millisecond of the server's time, for which a lookup may have to wait.
-const maxBatch = 16
+// maxBatch is how many rows one script removes: less than a tenth of a millisecond
+// of the server's time, for which a lookup may have to wait.
+const maxBatch = 8
 
 // purge is one call of Purge.
 type purge struct {
 	*latchkey.Purge
 	s       *Store
 	bound   int64 // EndedBefore; 0 when not by age
+	most    int   // rows of a script
 	batch   string
 	removed int // sessions
 	events  int
 	told    bool // by the purge's own event
 }
 
-// Purge implements latchkey.Store. However large a batch may be, one script removes 16
-// rows, so that others are served soon. When ctx ends it stops after a whole batch; what went until then is
+// Purge implements latchkey.Store. However large a batch may be, one script removes 8
+// rows, so that others are served soon, and after each that removes what is old it
+// rests for as long as that took. When ctx ends it stops after a whole batch; what went until then is
 // counted and recorded. Rows that the server has removed by itself are not counted.
 func (s *Store) Purge(ctx context.Context, p latchkey.Purge) (int, error) {
 	if err := s.open(ctx); err != nil {
 		return 0, err
 	}
-	run := &purge{Purge: &p, s: s}
-	batch := maxBatch
+	run := &purge{Purge: &p, s: s, most: maxBatch}
 	if p.Batch > 0 {
-		batch = min(batch, p.Batch)
+		run.most = min(run.most, p.Batch)
 	}
-	run.batch = strconv.Itoa(batch)
+	run.batch = strconv.Itoa(run.most)
 	if !p.EndedBefore.IsZero() {
 		// A bound between two microseconds spares what is at the first one.
 		if run.bound = microOf(p.EndedBefore); p.EndedBefore.Nanosecond()%1000 != 0 {
@@ -128,11 +130,8 @@ func (p *purge) erase(ctx context.Context) error {
 		}
 		p.removed += n
 	}
-	batch, err := strconv.Atoi(p.batch)
-	if err != nil {
-		return err
-	}
-	for from, more := 0, true; more; from += batch {
+	for from, more := 0, true; more; from += p.most {
+		var err error
 		if _, more, _, err = p.step(ctx, trailTag, "name", subject[:3], strconv.Itoa(from), p.batch, p.Erase.Provider, p.Erase.Subject); err != nil {
 			return err
 		}
@@ -150,24 +149,31 @@ func (p *purge) old(ctx context.Context) error {
 			return err
 		}
 	}
+	steps := pace.New(p.most)
 	for _, tag := range list {
 		created, id := "", ""
 		for more := true; more; {
+			steps.Begin()
 			n, again, f, err := p.step(ctx, tag, "old", decimal(p.bound), p.batch, created, id)
 			if err != nil {
 				return err
 			}
 			p.removed += n
-			more, created, id = again, f.text(4), f.text(5)
+			if more, created, id = again, f.text(4), f.text(5); more {
+				steps.Rest(ctx, p.most)
+			}
 		}
 	}
 	from := ""
 	for more := true; more; {
+		steps.Begin()
 		n, again, f, err := p.step(ctx, trailTag, "events", decimal(p.bound), p.batch, from)
 		if err != nil {
 			return err
 		}
-		p.events, more, from = p.events+n, again, f.text(4)
+		if p.events, more, from = p.events+n, again, f.text(4); more {
+			steps.Rest(ctx, p.most)
+		}
 	}
 	return nil
 }

@@ -6,10 +6,14 @@ import (
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/audit"
+	"github.com/latchkey-go/latchkey/store/internal/pace"
 	"github.com/latchkey-go/latchkey/store/internal/pack"
 )
 
-const defaultBatch = 1000
+const (
+	defaultBatch = 1000
+	looks        = 2000 // rows that one step of a purge looks at
+)
 
 // purge is one call of Purge. What it removes is found on a reading connection,
 // so that others can write meanwhile, and looked at again when it is removed.
@@ -25,7 +29,8 @@ type purge struct {
 
 // Purge implements latchkey.Store. All rows and events are looked at, on a
 // connection that keeps nobody from writing; others may write between batches,
-// too. When ctx ends it stops after a whole batch; what went until then is
+// too. What goes by its age goes in batches of 100 rows or more, as many as take a
+// few milliseconds, and after each it rests for as long as that took. When ctx ends it stops after a whole batch; what went until then is
 // counted and recorded. What an erasure removes is overwritten in the file.
 func (s *Store) Purge(ctx context.Context, p latchkey.Purge) (int, error) {
 	run := &purge{Purge: &p, s: s, batch: p.Batch}
@@ -284,15 +289,18 @@ func (p *purge) forget(ctx context.Context) {
 func (p *purge) old(ctx context.Context) error {
 	goes := func(now int64, st state) bool { return !st.live(now) && st.end() < p.bound }
 	var after latchkey.ID
+	steps := pace.New(p.batch)
 	for more := true; more; {
+		size, looked := steps.Begin(), 0
 		ids, err := p.find(ctx, func(c *conn) (ids []latchkey.ID, err error) {
 			now := p.s.clock.micros()
 			q := c.query("SELECT s.id, " + judged + " FROM session s LEFT JOIN raise r ON r.generation=s.generation WHERE s.id>?1 ORDER BY s.id").blob(after[:])
 			defer q.done()
-			for len(ids) < p.batch {
+			for len(ids) < size && looked < looks {
 				if more, err = q.next(); err != nil || !more {
 					return ids, err
 				}
+				looked++
 				if after, err = c.id(q, 0); err != nil {
 					return nil, err
 				}
@@ -305,11 +313,13 @@ func (p *purge) old(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if len(ids) == 0 {
-			return nil
+		if len(ids) > 0 {
+			if err := p.remove(ctx, ids, func(t *tx, r *row) bool { return goes(t.now, r.state) }); err != nil {
+				return err
+			}
 		}
-		if err := p.remove(ctx, ids, func(t *tx, r *row) bool { return goes(t.now, r.state) }); err != nil {
-			return err
+		if more {
+			steps.Rest(ctx, len(ids))
 		}
 	}
 	return nil
@@ -318,15 +328,18 @@ func (p *purge) old(ctx context.Context) error {
 // oldEvents removes the events that are older than the bound.
 func (p *purge) oldEvents(ctx context.Context) error {
 	after := int64(0)
+	steps := pace.New(p.batch)
 	for more := true; more; {
+		size, looked := steps.Begin(), 0
 		var seqs []int64
 		err := p.s.interruptible(ctx, func(c *conn) (err error) {
 			q := c.query("SELECT seq, at FROM audit WHERE seq>?1 ORDER BY seq").int(after)
 			defer q.done()
-			for len(seqs) < p.batch {
+			for len(seqs) < size && looked < looks {
 				if more, err = q.next(); err != nil || !more {
 					return err
 				}
+				looked++
 				if after = q.s.ColumnInt64(0); q.s.ColumnInt64(1) < p.bound {
 					seqs = append(seqs, after)
 				}
@@ -336,13 +349,15 @@ func (p *purge) oldEvents(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if len(seqs) == 0 {
-			return nil
+		if len(seqs) > 0 {
+			n, err := do(ctx, p.s, func(t *tx) (int, error) { return t.removeEvents(seqs) })
+			p.events += n
+			if err != nil {
+				return err
+			}
 		}
-		n, err := do(ctx, p.s, func(t *tx) (int, error) { return t.removeEvents(seqs) })
-		p.events += n
-		if err != nil {
-			return err
+		if more {
+			steps.Rest(ctx, len(seqs))
 		}
 	}
 	return nil
