@@ -92,7 +92,7 @@ func startPostgres(tb testing.TB) (func() (latchkey.Store, error), string) {
 // startMariaDB starts a server that holds a million sessions in memory, and flushes
 // each commit as it must.
 func startMariaDB(tb testing.TB) (func() (latchkey.Store, error), string) {
-	s := servers.StartMariaDB(tb, "--innodb-buffer-pool-size=1G", "--innodb-log-file-size=512M")
+	s := servers.StartMariaDB(tb, "--innodb-buffer-pool-size=1G", "--innodb-log-file-size=512M", "--innodb-flush-method=O_DIRECT", "--debug-no-sync=OFF")
 	return func() (latchkey.Store, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
