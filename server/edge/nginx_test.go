@@ -45,7 +45,7 @@ func TestNginx(t *testing.T) {
 	})
 	t.Run("bounded-silence", func(t *testing.T) {
 		t.Parallel()
-		f := startNginx(t, "        proxy_set_header Upgrade ", "        proxy_read_timeout 1s;\n        proxy_set_header Upgrade ")
+		f := startNginx(t, "        proxy_set_header Upgrade ", "        proxy_read_timeout 2s;\n        proxy_set_header Upgrade ")
 		f.liven()
 		f.bounded(true, false) // the events come at all times
 	})
