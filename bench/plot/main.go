@@ -99,7 +99,7 @@ func purge(from, to string) error {
 		return nil
 	}
 	return save(to, "purge.svg", figure("Lookups while ended sessions are purged",
-		"Time within which that share of lookups in the store is answered, at 2,000 a second; half of them, to 99.9%.", 2, panels))
+		"Time within which that share of lookups in the store is answered, at 2,000 a second: from half of them to 99.9%.", 2, panels))
 }
 
 // propagation draws the distributions of package propagation: name, quantile,

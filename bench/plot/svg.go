@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"html"
 	"math"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -91,7 +93,7 @@ func figure(title, subtitle string, columns int, panels []panel) string {
 }
 
 // describe is a figure in words, for those who do not see it: where each line begins
-// and ends.
+// on the chart, and ends.
 func describe(subtitle string, panels []panel) string {
 	var s strings.Builder
 	s.WriteString(subtitle)
@@ -101,7 +103,8 @@ func describe(subtitle string, panels []panel) string {
 			if i > 0 {
 				s.WriteByte(';')
 			}
-			a, b := l.points[0], l.points[len(l.points)-1]
+			seen := slices.IndexFunc(l.points, func(v point) bool { return v.x >= p.x.from })
+			a, b := l.points[max(seen, 0)], l.points[len(l.points)-1]
 			fmt.Fprintf(&s, " %s, %s at %s, %s at %s", l.name, p.y.label(short(a.y)), p.x.label(short(a.x)), p.y.label(short(b.y)), p.x.label(short(b.x)))
 		}
 		s.WriteByte('.')
@@ -111,11 +114,8 @@ func describe(subtitle string, panels []panel) string {
 
 // short is a number with the digits that a reader wants, three.
 func short(v float64) float64 {
-	if v == 0 {
-		return 0
-	}
-	unit := math.Pow(10, math.Floor(math.Log10(math.Abs(v)))-2)
-	return math.Round(v/unit) * unit
+	v, _ = strconv.ParseFloat(strconv.FormatFloat(v, 'g', 3, 64), 64)
+	return v
 }
 
 // at maps a point to the panel's pixels.
