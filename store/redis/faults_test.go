@@ -558,3 +558,44 @@ func TestChangedByAClockThatWasAhead(t *testing.T) {
 	s := mustOpen(t, Config{Clock: clock, test: &hooks{micros: func(at latchkey.Moment) int64 { return right.micros(at) + ahead.Load() }}})
 	fixture.ChangedByAClockThatWasAhead(t, s, func() latchkey.Create { return session(s) }, func(by time.Duration) { ahead.Store(by.Microseconds()) })
 }
+
+// What is damaged keeps nobody else's session from being ended.
+func TestDamagedAmongOthers(t *testing.T) {
+	for name, r := range map[string]latchkey.Revocation{
+		"Identity":    {Provider: "idp", Subject: "ann"},
+		"AnyProvider": {Subject: "ann", AnyProvider: true},
+		"SID":         {Provider: "idp", SID: "s1"},
+		"All":         {All: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := mustOpen(t, Config{})
+			var ids []latchkey.ID
+			for range 3 {
+				c := session(s)
+				c.Record.SID = "s1"
+				ids = append(ids, fixture.Add(t, s, c))
+			}
+			key := s.rowKey(ids[1])
+			do(t, s, "COPY", key, s.cfg.Prefix+"kept")
+			do(t, s, "SET", key, "x")
+			r.By = "admin:ada"
+			result, err := s.Revoke(t.Context(), r)
+			if r.All {
+				if err != nil || result.Count != 2 {
+					t.Errorf("%d were ended, %v", result.Count, fixture.Chain(err))
+				}
+			} else {
+				wantUnavailable(t, "Revoke", err, "something else")
+			}
+			for _, id := range []latchkey.ID{ids[0], ids[2]} {
+				if fixture.Get(t, s, id).RevokedAt.IsZero() {
+					t.Error("a session beside it was not ended")
+				}
+			}
+			do(t, s, "COPY", s.cfg.Prefix+"kept", key, "REPLACE")
+			if _, err := s.Revoke(t.Context(), r); err != nil || fixture.Get(t, s, ids[1]).RevokedAt.IsZero() {
+				t.Errorf("once it is mended: %s", fixture.Chain(err))
+			}
+		})
+	}
+}

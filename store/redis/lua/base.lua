@@ -35,6 +35,14 @@ local function head(key)
   return r
 end
 
+-- The head of a row, or nil and whether there is something else under its key, for
+-- those who have others to look at, too.
+local function peek(key)
+  local ok, r = pcall(head, key)
+  if ok then return r, false end
+  return nil, true
+end
+
 local function live(r)
   return r.revoked == 0 and r.gen >= gen and now < r.expires and (r.idle == 0 or now < r.last + r.idle)
 end

@@ -5,6 +5,13 @@
 -- those, with all the generation to raise to; 16 whether no event is to be recorded.
 local kind, whom, except, tail = ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local count, names, ending = 0, {}, {}
+local damaged = false -- something else is under a key: the others end all the same
+
+local function row(id)
+  local r, other = peek(rowkey(id))
+  damaged = damaged or other
+  return r, other
+end
 
 -- What is revoked already, or superseded, stays as it is. The former is listed as
 -- changed once more, in case that what revoked it did not get that far.
@@ -26,8 +33,10 @@ local function identity(who)
     repeat
       local ids = call('ZRANGE', z, at, at + 999)
       for _, id in ipairs(ids) do
-        local r = head(rowkey(id))
-        if not r then
+        local r, other = row(id)
+        if other then
+          at = at + 1
+        elseif not r then
           call('ZREM', z, id)
         elseif id == except or revoke(id, r) then
           at = at + 1
@@ -75,7 +84,7 @@ if kind == 'all' then
     count = -1 -- counted afterwards: nothing of it changes any more
   else
     for _, id in ipairs(call('ZRANGE', G .. 'all', 0, -1)) do
-      local r = head(rowkey(id))
+      local r = peek(rowkey(id))
       if r and live(r) then count = count + 1 end
     end
   end
@@ -98,13 +107,13 @@ elseif kind == 'subject' then
 elseif kind == 'ids' then
   for i = 1, #ARGV[15], 36 do
     local id = sub(ARGV[15], i, i + 35)
-    local r = head(rowkey(id))
+    local r = row(id)
     if r and r.sid == whom then revoke(id, r) end
   end
 else
   local d = idx('d', whom)
   for _, id in ipairs(call('ZRANGE', d, 0, -1)) do
-    local r = head(rowkey(id))
+    local r = row(id)
     if r and r.sid == whom then revoke(id, r) end
   end
 end
@@ -113,5 +122,6 @@ publish()
 finish(ending, function()
   if ARGV[16] ~= '1' then record(now, count, ARGV[10], ARGV[11], ARGV[12], ARGV[13], ARGV[14]) end
 end)
+if damaged then return redis.error_reply('LKFOREIGN a row is of another format') end
 if kind == 'sid' and not CL then call('DEL', idx('d', whom)) end
 return { 'ok', num(count), table.concat(names), #told > 0 and '1' or '0' }

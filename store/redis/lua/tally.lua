@@ -9,7 +9,7 @@ local at = seek(z, created, id, false)
 local part = call('ZRANGE', z, at, at + most - 1, 'WITHSCORES')
 for i = 1, #part, 2 do
   id, created = part[i], part[i + 1]
-  local r = head(rowkey(id))
+  local r = peek(rowkey(id))
   if r and not live(r) then
     ended = ended + 1
   elseif r then
