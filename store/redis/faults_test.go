@@ -578,6 +578,9 @@ func TestDamagedAmongOthers(t *testing.T) {
 			key := s.rowKey(ids[1])
 			do(t, s, "COPY", key, s.cfg.Prefix+"kept")
 			do(t, s, "SET", key, "x")
+			other := s.rowKey(add(t, s)) // of ann, too
+			do(t, s, "DEL", other)
+			do(t, s, "LPUSH", other, "x")
 			r.By = "admin:ada"
 			result, err := s.Revoke(t.Context(), r)
 			if r.All {
@@ -593,6 +596,7 @@ func TestDamagedAmongOthers(t *testing.T) {
 				}
 			}
 			do(t, s, "COPY", s.cfg.Prefix+"kept", key, "REPLACE")
+			do(t, s, "DEL", other)
 			if _, err := s.Revoke(t.Context(), r); err != nil || fixture.Get(t, s, ids[1]).RevokedAt.IsZero() {
 				t.Errorf("once it is mended: %s", fixture.Chain(err))
 			}

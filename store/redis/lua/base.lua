@@ -40,7 +40,9 @@ end
 local function peek(key)
   local ok, r = pcall(head, key)
   if ok then return r, false end
-  return nil, true
+  local why = type(r) == 'table' and r.err or tostring(r)
+  if string.find(why, 'LKFOREIGN', 1, true) or string.find(why, 'WRONGTYPE', 1, true) then return nil, true end
+  error(r) -- the key is on its way to another server of a cluster, say
 end
 
 local function live(r)
