@@ -170,6 +170,7 @@ func TestImportAttack(t *testing.T) {
 			in.WriteByte('\n')
 		}
 	}
+	input := in.String()
 	im := newImporting(t, &out, importFlags{}, nil)
 	if err := im.run(t.Context(), &in); err != nil {
 		t.Fatal(err)
@@ -200,11 +201,65 @@ func TestImportAttack(t *testing.T) {
 			}
 		})
 	}
-	if strings.Contains(out.String(), "secretsecret") {
+	// A dry run finds the same wrong, and makes nothing.
+	var dry bytes.Buffer
+	only := newImporting(t, &dry, importFlags{dryRun: true}, nil)
+	if err := only.run(t.Context(), strings.NewReader(input)); err != nil {
+		t.Fatal(err)
+	}
+	for i, r := range parseResults(t, dry.String()) {
+		if r.Line != i+1 || r.Error != results[i].Error || r.OK != (r.Error == "") || r.Token != "" || !slices.Equal(r.Errors, results[i].Errors) {
+			t.Errorf("line %d, dry: %+v, and then %+v", i+1, r, results[i])
+		}
+	}
+	if n := len(only.live()); n > 0 {
+		t.Errorf("a dry run made %d sessions", n)
+	}
+	if strings.Contains(out.String()+dry.String(), "secretsecret") {
 		t.Error("a refusal repeats the line")
 	}
 	if n := len(im.live()); n != good {
 		t.Errorf("%d sessions of %d good lines", n, good)
+	}
+}
+
+// Under --strict nothing behind the first line that is refused is imported, whatever
+// it is refused for.
+func TestImportStrict(t *testing.T) {
+	for name, bad := range map[string]string{"no_json": `{"subject"`, "unknown_member": `{"subject":"x","y":1}`, "limits": `{"subject":"x","ttl_seconds":90000}`} {
+		t.Run(name, func(t *testing.T) {
+			var in, out bytes.Buffer
+			for i := range 300 {
+				if i == 150 {
+					in.WriteString(bad + "\n")
+				}
+				fmt.Fprintf(&in, `{"subject":"user-%d"}`+"\n", i)
+			}
+			im := newImporting(t, &out, importFlags{strict: true}, nil)
+			err := im.run(t.Context(), &in)
+			if err == nil || explain(err).status != exitFailed || im.summary(err).Stopped != "strict" || !strings.Contains(err.Error(), "line 151 was refused") {
+				t.Errorf("error %v", err)
+			}
+			if results := parseResults(t, out.String()); len(results) != 151 || results[150].Error == "" || len(im.live()) != 150 {
+				t.Errorf("%d results, %d sessions", len(results), len(im.live()))
+			}
+		})
+	}
+}
+
+// What a terminal shows meanwhile.
+func TestImportProgress(t *testing.T) {
+	im := newImporting(t, io.Discard, importFlags{}, nil)
+	if got := im.progress(); got != "importing 0 lines" {
+		t.Errorf("%q", got)
+	}
+	input := `{"subject":"a"}` + "\n" + `{}` + "\n"
+	im.size = int64(2 * len(input))
+	if err := im.run(t.Context(), strings.NewReader(input)); err != nil {
+		t.Fatal(err)
+	}
+	if got := im.progress(); got != "importing [###############...............] 2 lines, 1 refused" {
+		t.Errorf("%q", got)
 	}
 }
 
