@@ -190,12 +190,10 @@ func (s *Store) beginCluster(ctx context.Context) error {
 	s.view.Store(v)
 	first := v.at("000")
 	if err := s.describe(ctx, first.client()); err != nil {
-		v.close()
 		return refused(first.addr, err)
 	}
 	s.scripts = newScripts(&s.cfg, s.name)
 	if err := s.makeReady(ctx); err != nil {
-		v.close()
 		return refused(s.cfg.where(), err)
 	}
 	s.setOffset()
@@ -268,9 +266,7 @@ func (s *Store) viewOf(ctx context.Context, owners *[tags]string, last *view) (*
 	return v, nil
 }
 
-// close closes nodes that were never started.
-func (v *view) close() { v.closeBut(nil) }
-
+// closeBut closes nodes that were never started: all that are not in another view.
 func (v *view) closeBut(last *view) {
 	for _, n := range v.nodes {
 		if last == nil || !last.has(n) {

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/internal/servers"
 	"github.com/latchkey-go/latchkey/store/internal/fixture"
@@ -198,6 +200,32 @@ func TestClusterSlotMove(t *testing.T) {
 	if !f.Saw(id) {
 		t.Error("the revocation was not published where the slot is now")
 	}
+}
+
+// A cluster that cannot be used is refused in one line, and leaves nothing behind.
+func TestClusterRefuses(t *testing.T) {
+	group := servers.StartRedisCluster(t, 2, 0)
+	running := goleak.IgnoreCurrent()
+	refuses := func(cfg Config, say string) {
+		t.Helper()
+		cfg.Mode, cfg.Addrs, cfg.Wait = Cluster, []string{group.Primaries[0].Addr}, 0
+		s, err := Open(t.Context(), cfg)
+		if err == nil {
+			s.Close()
+		}
+		wantUnavailable(t, "Open", err, say)
+		goleak.VerifyNone(t, running)
+	}
+	refuses(Config{MustExist: true}, "there is no store")
+	s := openURL(t, group.URL+"?wait=0")
+	c := s.view.Load().at("000").client()
+	if err := c.Do(t.Context(), c.B().Arbitrary("HSET", s.metaKey(), "schema", "9", "oldest", "9").Build()).Error(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	refuses(Config{Prefix: s.cfg.Prefix}, "use a newer latchkey")
 }
 
 // A sign-in that is under way during an erasure of its identity makes a session that a

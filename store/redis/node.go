@@ -61,10 +61,12 @@ func (n *node) start() {
 	go n.line.run(ctx)
 }
 
-// shut ends the line and all connections.
+// shut ends the line, if it was started, and all connections.
 func (n *node) shut() {
-	n.stop()
-	<-n.line.done
+	if n.stop != nil {
+		n.stop()
+		<-n.line.done
+	}
 	n.client().Close()
 	n.mu.Lock()
 	defer n.mu.Unlock()
