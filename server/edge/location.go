@@ -13,17 +13,23 @@ import (
 const signInPath = "/login"
 
 // location is where a visitor is sent to sign in, and to come back from to what was
-// asked for: rd, when that is surely an address of a protected host. A visitor who is
-// signed in already, and has to authenticate again or in a stronger way, is sent with
-// prompt=login, without which the sign-in page would send them straight back, and with
-// max_age or acr_values (OpenID Connect Core §3.1.2.1) for what the rule asks.
+// asked for: rd, when that is surely an address of a protected host. Where none are
+// listed it is told all the same: the sign-in page has the last word, and returns to
+// listed hosts only. A visitor who is signed in already, and has to authenticate again
+// or in a stronger way, is sent with prompt=login, without which the sign-in page would
+// send them straight back, and with max_age or acr_values (OpenID Connect Core
+// §3.1.2.1) for what the rule asks.
 func (p *Policy) location(q *Question, d Decision) string {
 	origin, rd := p.public, ""
 	asked := q.Scheme + "://" + q.Host
 	if p.perHost && contains(p.returns, asked) {
 		origin, rd = asked, transaction.ReturnTo(q.Target, nil)
 	} else {
-		rd = transaction.ReturnTo(asked+q.Target, p.returns)
+		origins := p.returns
+		if len(p.hosts) == 0 {
+			origins = []string{asked}
+		}
+		rd = transaction.ReturnTo(asked+q.Target, origins)
 	}
 	var b strings.Builder
 	b.WriteString(origin)
