@@ -2,7 +2,6 @@ package growth
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -33,7 +32,9 @@ const (
 func purge(b *testing.B, kind fleet.Kind, n *fleet.Node, size int) {
 	ctx := context.Background()
 	began := time.Now()
-	end(b, n, size/perPerson)
+	if _, err := n.Revoke(ctx, latchkey.Revocation{All: true, Reason: "measured"}); err != nil {
+		b.Fatal(err)
+	}
 	live := make([]int, size/10)
 	for i := range live {
 		live[i] = size + i/perPerson
@@ -83,24 +84,6 @@ func purge(b *testing.B, kind fleet.Kind, n *fleet.Node, size int) {
 
 // rest is how long a server is left alone after so many changes.
 func rest(size int) time.Duration { return time.Duration(size/100_000+1) * time.Second }
-
-// end ends all sessions of people, from 0 on.
-func end(b *testing.B, n *fleet.Node, people int) {
-	b.Helper()
-	var work sync.WaitGroup
-	errs := make([]error, callers)
-	for c := range callers {
-		work.Go(func() {
-			for i := c; i < people && errs[c] == nil; i += callers {
-				_, errs[c] = n.Revoke(context.Background(), latchkey.Revocation{Provider: "corp", Subject: fleet.SignIn(i).Subject, Reason: "measured"})
-			}
-		})
-	}
-	work.Wait()
-	if err := errors.Join(errs...); err != nil {
-		b.Fatal(err)
-	}
-}
 
 // watched is what lookups and sign-ins took.
 type watched struct{ got, made []time.Duration }
