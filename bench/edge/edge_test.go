@@ -9,8 +9,9 @@
 // two cores, all busy, throughput is what all of them together take of the processor
 // for a page; most of that is nginx and the kernel. The subjects take turns of 300 ms,
 // and what is reported is the median, over the rounds, of the ratio of two turns of one
-// round: what else the machine does falls on both. cpu-us/op is the processor time of the
-// asked server alone, by the kernel's account of its threads.
+// round, for the throughput and for the 99th percentile: what else the machine does
+// falls on both. cpu-us/op is the processor time of the asked server alone, by the
+// kernel's account of its threads.
 //
 // The unchecked server is a handler of net/http that copies nine fields, made before,
 // into its answer: the names and values that the daemon answers a user with. Its

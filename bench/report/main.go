@@ -140,11 +140,15 @@ const notRun = "not run"
 
 // texts are what was asked for and what was measured.
 func (row row) texts(r results) (asked, measured string) {
-	v, ok := r.median(row.over, row.unit)
+	unit, inverse := strings.CutPrefix(row.unit, "1/")
+	v, ok := r.median(row.over, unit)
 	if ok && row.under != "" {
 		var under float64
-		under, ok = r.median(row.under, row.unit)
+		under, ok = r.median(row.under, unit)
 		v /= under
+	}
+	if inverse {
+		v = 1 / v
 	}
 	measured = notRun
 	if ok {

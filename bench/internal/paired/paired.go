@@ -7,7 +7,8 @@
 //
 //	BenchmarkX/peer-2  1000000000  8710 ns/op  16.3 x-latchkey
 //
-// where x-latchkey says how many times the time of the subject "latchkey" it took.
+// where x-latchkey says how many times the time of the subject "latchkey" it took, and
+// p99-x-latchkey, where operations were timed apart, the same of their 99th percentile.
 package paired
 
 import (
@@ -150,6 +151,7 @@ func Compare(b *testing.B, plan Plan, subjects ...Subject) {
 	took := make([][]float64, len(subjects)) // ns for each operation, by round
 	allocs, bytes := make([][]float64, len(subjects)), make([][]float64, len(subjects))
 	latencies := make([][]time.Duration, len(subjects))
+	tails := make([][]float64, len(subjects)) // the 99th percentile of each round
 	elsewhere := make([][]float64, len(subjects))
 	for round := range plan.Rounds {
 		for k := range subjects {
@@ -161,12 +163,16 @@ func Compare(b *testing.B, plan Plan, subjects ...Subject) {
 			took[i] = append(took[i], float64(d.Took.Nanoseconds())/float64(d.N))
 			allocs[i], bytes[i] = append(allocs[i], d.Allocs), append(bytes[i], d.Bytes)
 			latencies[i] = append(latencies[i], d.Latencies...)
+			tails[i] = append(tails[i], float64(Quantile(d.Latencies, 0.99)))
 			elsewhere[i] = append(elsewhere[i], d.Elsewhere.Seconds()*1e6/float64(d.N))
 		}
 	}
 	for i, s := range subjects {
 		b.Run(s.Name, func(b *testing.B) {
 			report(b, s.Name, subjects[0].Name, took[i], took[0], latencies[i])
+			if len(latencies[i]) > 0 && i > 0 {
+				b.ReportMetric(Median(ratios(tails[i], tails[0])), "p99-x-"+subjects[0].Name)
+			}
 			if a := Median(allocs[i]); !math.IsNaN(a) {
 				b.ReportAllocs()
 				b.ReportMetric(a, "allocs/op")
@@ -227,15 +233,21 @@ func report(b *testing.B, name, first string, took, base []float64, latencies []
 	if name == first {
 		return
 	}
-	ratios := make([]float64, len(took))
-	for i := range took {
-		ratios[i] = took[i] / base[i]
-	}
-	b.ReportMetric(Median(ratios), "x-"+first)
+	by := ratios(took, base)
+	b.ReportMetric(Median(by), "x-"+first)
 	if b.N == 1 { // once, not each time that N is raised
-		slices.Sort(ratios)
-		fmt.Printf("# %s: %.3g to %.3g times %s, by round\n", strings.TrimPrefix(b.Name(), "Benchmark"), ratios[0], ratios[len(ratios)-1], first)
+		slices.Sort(by)
+		fmt.Printf("# %s: %.3g to %.3g times %s, by round\n", strings.TrimPrefix(b.Name(), "Benchmark"), by[0], by[len(by)-1], first)
 	}
+}
+
+// ratios divides what was measured by what the first subject took, round by round.
+func ratios(took, base []float64) []float64 {
+	by := make([]float64, len(took))
+	for i := range took {
+		by[i] = took[i] / base[i]
+	}
+	return by
 }
 
 // Median of v, which is not changed; NaN of nothing.
