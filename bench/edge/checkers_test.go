@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -55,9 +56,10 @@ type served struct {
 	Cookies []string
 }
 
-// serve is a peer's process. It has the settings of the daemon's server, and ends
-// with its standard input.
+// serve is a peer's process. It has the settings of the daemon's server and as much
+// headroom before a collection, and ends with its standard input.
 func serve(name string) error {
+	defer runtime.KeepAlive(make([]byte, 32<<20))
 	in := bufio.NewReader(os.Stdin)
 	var handler http.Handler
 	var told served

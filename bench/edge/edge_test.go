@@ -15,8 +15,8 @@
 //
 // The unchecked server is a handler of net/http that copies nine fields, made before,
 // into its answer: the names and values that the daemon answers a user with. Its
-// http.Server is set as the daemon's. All servers run with the Go runtime's defaults but
-// for what the daemon sets itself.
+// http.Server is set as the daemon's, and its process leaves the collector as much
+// headroom. scs runs in the same way, oauth2-proxy as it comes.
 package edge
 
 import (

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -103,6 +104,7 @@ type daemon struct {
 
 // serve runs the daemon until ctx ends.
 func (d *daemon) serve(ctx context.Context) (err error) {
+	defer runtime.KeepAlive(makeHeadroom())
 	defer d.stop()
 	if err := d.open(ctx); err != nil {
 		return err
