@@ -288,6 +288,7 @@ func (s *settings) warnings() (list []string) {
 	if s.public != nil && s.public.Scheme == "http" && !s.insecureCookie() {
 		list = append(list, "the public URL is plain http: browsers send the session cookie over https only, and tokens cross the network in the clear; put TLS in front and set --public-url to the https URL")
 	}
+	list = append(list, s.cookieWarnings()...)
 	if scheme, _ := s.storeScheme(); scheme == "memory" {
 		list = append(list, "the store is memory: every session ends with this process")
 	}
@@ -302,6 +303,19 @@ func (s *settings) warnings() (list []string) {
 	}
 	if ok := s.configFile != "" && s.adminKey != "" && othersCanRead(s.configFile); ok {
 		list = append(list, "the file of --config can be read by other users; keep the admin key in a file of its own (file:PATH)")
+	}
+	return list
+}
+
+// cookieWarnings is what an operator should know of who gets the cookie.
+func (s *settings) cookieWarnings() (list []string) {
+	if domain := strings.ToLower(s.cookieDomain); domain != "" && s.public != nil {
+		if host := strings.ToLower(s.public.Hostname()); host != domain && !strings.HasSuffix(host, "."+domain) {
+			list = append(list, "--cookie-domain: "+domain+" is not above the host of the public URL, "+host+": browsers refuse the cookie of whoever signs in there")
+		}
+	}
+	if host, _, ok := splitListen(s.listen); ok && s.insecure && s.tlsCert == "" && !loopback(host) {
+		list = append(list, "--insecure-cookie: the daemon listens beyond this machine, and whoever reaches it from elsewhere sends the cookie in the clear; --listen 127.0.0.1:PORT")
 	}
 	return list
 }

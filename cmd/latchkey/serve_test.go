@@ -147,9 +147,18 @@ func TestWarnings(t *testing.T) {
 	if got := s.warnings(); len(got) != 3 || !strings.Contains(got[0], "plain http") {
 		t.Errorf("warnings are %q", got)
 	}
-	s = &settings{public: &url.URL{Scheme: "http", Host: "127.0.0.1"}, store: defaultStore, insecure: true}
+	s = &settings{public: &url.URL{Scheme: "http", Host: "127.0.0.1"}, store: defaultStore, insecure: true, listen: "127.0.0.1:8420"}
 	if got := s.warnings(); len(got) != 0 {
 		t.Errorf("warnings are %q", got)
+	}
+	if s.listen = "0.0.0.0:8420"; !strings.Contains(strings.Join(s.warnings(), ""), "beyond this machine") {
+		t.Errorf("an insecure cookie for everybody: %q", s.warnings())
+	}
+	for domain, want := range map[string]int{"example.com": 0, "Example.com": 0, "auth.example.com": 0, "ample.com": 1, "x.auth.example.com": 1, "other.test": 1} {
+		s = &settings{public: &url.URL{Scheme: "https", Host: "auth.example.com:8443"}, store: defaultStore, cookieDomain: domain}
+		if got := s.warnings(); len(got) != want {
+			t.Errorf("--cookie-domain %s: warnings are %q", domain, got)
+		}
 	}
 }
 

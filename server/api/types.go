@@ -53,7 +53,7 @@ type Session struct {
 	State         string     `json:"state" enum:"live,idle,expired,revoked"`
 	CreatedAt     *Timestamp `json:"created_at" format:"date-time"`
 	LastSeenAt    *Timestamp `json:"last_seen_at" format:"date-time" doc:"Up to one touch interval behind"`
-	IdleExpiresAt *Timestamp `json:"idle_expires_at" format:"date-time" doc:"When the session ends if it is not seen again"`
+	IdleExpiresAt *Timestamp `json:"idle_expires_at" format:"date-time" doc:"When the session ends if it is not seen again; expires_at may come first"`
 	ExpiresAt     *Timestamp `json:"expires_at" format:"date-time" doc:"The absolute limit"`
 	RevokedAt     *Timestamp `json:"revoked_at" format:"date-time"`
 	RevokedReason *string    `json:"revoked_reason"`
