@@ -25,6 +25,9 @@ type site struct {
 	store *storetest.Faulty
 }
 
+// untimed is a Spender that tells nothing of its time, so that the site's clock counts.
+type untimed struct{ latchkey.Spender }
+
 // newSite makes a program over a store in memory; change may replace anything.
 func newSite(t testing.TB, change func(*transaction.Config)) *site {
 	t.Helper()
@@ -38,7 +41,7 @@ func newSite(t testing.TB, change func(*transaction.Config)) *site {
 		t.Fatal(err)
 	}
 	s := &site{t: t, clock: clock, keys: keys, store: storetest.NewFaulty(inner)}
-	cfg := transaction.Config{Keys: keys, Spender: s.store, Clock: clock}
+	cfg := transaction.Config{Keys: keys, Spender: untimed{s.store}, Clock: clock}
 	if change != nil {
 		change(&cfg)
 	}

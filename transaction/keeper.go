@@ -51,6 +51,10 @@ type Config struct {
 	Spender latchkey.Spender
 	// Clock judges the age of attempts; unset, it is the system's. Nodes' clocks may be
 	// a minute apart, and the store's clock an hour ahead of them.
+	//
+	// Where the Spender is a [latchkey.Timekeeper], as session stores on a server are,
+	// its time counts instead and nodes' clocks do not matter: what revocations are
+	// compared with goes by that time too. Give both the same Clock then.
 	Clock latchkey.Clock
 	// Lifetime is how long a sign-in may take, from MinLifetime to MaxLifetime in
 	// whole seconds; 0 is DefaultLifetime.
@@ -79,6 +83,7 @@ type Keeper struct {
 	keys    *keyring.Ring
 	spender latchkey.Spender
 	clock   latchkey.Clock
+	keeper  latchkey.Timekeeper // nil: the node's own clock
 	life    time.Duration
 	most    int
 	hosts   []string
@@ -89,6 +94,7 @@ type Keeper struct {
 func New(cfg Config) (*Keeper, error) {
 	k := &Keeper{keys: cfg.Keys, spender: cfg.Spender, clock: cfg.Clock, life: cfg.Lifetime, most: cfg.MaxAttempts,
 		hosts: slices.Clone(cfg.AllowedHosts), cookie: newCookie(&cfg)}
+	k.keeper, _ = cfg.Spender.(latchkey.Timekeeper)
 	var problems []latchkey.FieldError
 	add := func(field, detail string) {
 		problems = append(problems, latchkey.FieldError{Field: field, Detail: detail})
@@ -163,7 +169,8 @@ type Transaction struct {
 	// ReturnTo is a path of this host or an address of an allowed one, in printable
 	// ASCII; "" when the visitor asked for none that is good.
 	ReturnTo string
-	// Began is when Begin was called, to the microsecond, in UTC. It belongs into
+	// Began is when Begin was called, to the microsecond, in UTC, by the store's clock
+	// where that is known (see Config.Clock). It belongs into
 	// [latchkey.SignIn.Began], so that a logout at the provider overtakes.
 	Began time.Time
 	// Extra is what Begin was given.
@@ -211,11 +218,12 @@ func (k *Keeper) Begin(w http.ResponseWriter, r *http.Request, p Params) (Transa
 	text := func(i int) string {
 		return base64.RawURLEncoding.EncodeToString(random[i*secretSize : (i+1)*secretSize])
 	}
-	now := k.clock.Now().Time()
+	at := k.clock.Now()
+	now := k.timeAt(at)
 	t := Transaction{Provider: p.Provider, State: text(0), Nonce: text(1), Verifier: text(2), Extra: maps.Clone(p.Extra),
 		ReturnTo: ReturnTo(p.ReturnTo, k.hosts), Began: now.Truncate(time.Microsecond)}
 	name := k.cookie.nameOf(t.State)
-	key, ok := k.keys.Active(now)
+	key, ok := k.keys.Active(at.Time())
 	var value string
 	if ok {
 		value, ok = seal(k.keys, key, name, &t, nil)
@@ -230,6 +238,14 @@ func (k *Keeper) Begin(w http.ResponseWriter, r *http.Request, p Params) (Transa
 	}
 	h.Add("Set-Cookie", k.cookie.line(name, value, k.life))
 	return t, nil
+}
+
+// timeAt is a reading of the clock as the time that attempts go by.
+func (k *Keeper) timeAt(at latchkey.Moment) time.Time {
+	if k.keeper != nil {
+		return time.UnixMicro(k.keeper.StoreTime(at)).UTC()
+	}
+	return at.Time()
 }
 
 // check lists what is wrong with p.
@@ -319,7 +335,7 @@ func (k *Keeper) find(r *http.Request, provider, state string) (t Transaction, n
 		return Transaction{}, name, refuse(Duplicate)
 	}
 	t, why := open(k.keys, name, provider, value)
-	switch age := k.clock.Now().Time().Sub(t.Began); {
+	switch age := k.timeAt(k.clock.Now()).Sub(t.Began); {
 	case why != 0:
 	case subtle.ConstantTimeCompare([]byte(t.State), []byte(state)) != 1:
 		why = Mismatch

@@ -380,7 +380,7 @@ func TestStoreAhead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, b := newSite(t, func(cfg *transaction.Config) { cfg.Spender = store }), &browser{}
+		s, b := newSite(t, func(cfg *transaction.Config) { cfg.Spender = untimed{store} }), &browser{}
 		mine := s.begin(b, transaction.Params{Provider: "acme"})
 		name, value := b.names[0], b.values[b.names[0]]
 		if _, err := s.finish(b, "acme", mine.State); latchkey.CodeOf(err) != c.code {
@@ -394,6 +394,51 @@ func TestStoreAhead(t *testing.T) {
 		b.set(name, value)
 		_, err = s.finish(b, "acme", mine.State)
 		refused(t, c.ahead.String(), err, transaction.Replayed)
+	}
+}
+
+// served is a store in memory whose clock is that of a server, as far ahead of the
+// node's as by says.
+type served struct {
+	*memory.Store
+	by time.Duration
+}
+
+func (s *served) StoreTime(at latchkey.Moment) int64 { return at.Time().Add(s.by).UnixMicro() }
+
+// TestOvertaken: however far apart the clocks of a node and of the store's server are, a
+// logout ends the sign-ins that began before it and none that began later.
+func TestOvertaken(t *testing.T) {
+	for _, by := range []time.Duration{-5 * time.Minute, -2 * time.Second, 0, 2 * time.Second, 2 * time.Hour} {
+		server := latchkeytest.NewClock(latchkeytest.NewClock(time.Time{}).Time().Add(by))
+		inner, err := memory.New(memory.Config{Clock: server})
+		if err != nil {
+			t.Fatal(err)
+		}
+		store := &served{inner, by}
+		s, b := newSite(t, func(cfg *transaction.Config) { cfg.Spender = store }), &browser{}
+		m, _ := latchkeytest.NewManager(t, func(cfg *latchkey.Config) { cfg.Store, cfg.Keys, cfg.Clock = store, s.keys, s.clock })
+		pass := func() { s.clock.Advance(time.Second); server.Advance(time.Second) }
+		early := s.begin(b, transaction.Params{Provider: "acme"})
+		pass()
+		if _, err := m.Revoke(t.Context(), latchkey.Revocation{Provider: "acme", Subject: "ann"}); err != nil {
+			t.Fatal(err)
+		}
+		pass()
+		late := s.begin(b, transaction.Params{Provider: "acme"})
+		for _, c := range []struct {
+			attempt transaction.Transaction
+			want    latchkey.Code
+		}{{early, latchkey.CodeDenied}, {late, ""}} {
+			finished, err := s.finish(b, "acme", c.attempt.State)
+			if err != nil {
+				t.Fatalf("the server %v ahead: %v", by, err)
+			}
+			_, err = m.Issue(t.Context(), latchkey.SignIn{Provider: "acme", Subject: "ann", Began: finished.Began})
+			if got := latchkey.CodeOf(err); got != c.want {
+				t.Errorf("the server %v ahead: %q (%v), want %q", by, got, err, c.want)
+			}
+		}
 	}
 }
 
