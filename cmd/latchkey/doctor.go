@@ -312,5 +312,8 @@ func (d *doctor) certificate() {
 // othersCanRead reports whether a file's mode lets other users read it.
 func othersCanRead(path string) bool {
 	info, err := os.Stat(path)
-	return err == nil && runtime.GOOS != "windows" && runtime.GOOS != "plan9" && info.Mode().Perm()&0o044 != 0
+	return err == nil && hasModes() && info.Mode().Perm()&0o044 != 0
 }
+
+// hasModes reports whether files have modes here that say who can read them.
+func hasModes() bool { return runtime.GOOS != "windows" && runtime.GOOS != "plan9" }

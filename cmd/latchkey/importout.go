@@ -7,16 +7,37 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
+	"strings"
 
 	"github.com/latchkey-go/latchkey"
 )
 
-// results writes results a line each, and knows which sessions' tokens are still in
-// memory.
+// results writes results a line each, and knows which sessions' tokens have not
+// reached the output yet.
 type results struct {
 	w      *bufio.Writer
-	untold []latchkey.ID
+	out    *counted
+	untold []untold
+}
+
+// untold is a session whose token may be in memory only.
+type untold struct {
+	id  latchkey.ID
+	end int64 // how much the output has taken when it has all of the token's line
+}
+
+// counted counts the bytes that a writer has taken.
+type counted struct {
+	w io.Writer
+	n int64
+}
+
+func (c *counted) Write(b []byte) (int, error) {
+	n, err := c.w.Write(b)
+	c.n += int64(n)
+	return n, err
 }
 
 // resultsBuffer bounds what is in memory, and with it how many tokens an end by
@@ -24,16 +45,20 @@ type results struct {
 const resultsBuffer = 32 << 10
 
 func newResults(w io.Writer) *results {
-	return &results{w: bufio.NewWriterSize(w, 2*resultsBuffer)}
+	out := &counted{w: w}
+	return &results{w: bufio.NewWriterSize(out, 2*resultsBuffer), out: out}
 }
 
 // put writes a result; id is the session that it tells the token of, if any.
 func (r *results) put(result any, id latchkey.ID) error {
 	if !id.IsZero() {
-		r.untold = append(r.untold, id)
+		r.untold = append(r.untold, untold{id, math.MaxInt64})
 	}
 	if err := printLine(r.w, result); err != nil {
 		return err
+	}
+	if !id.IsZero() {
+		r.untold[len(r.untold)-1].end = r.out.n + int64(r.w.Buffered())
 	}
 	if r.w.Buffered() >= resultsBuffer {
 		return r.flush()
@@ -49,6 +74,18 @@ func (r *results) flush() error {
 	return nil
 }
 
+// lost returns the sessions whose tokens the output has not taken whole, when it takes
+// nothing more: of what it was given last it may have taken a part.
+func (r *results) lost() (ids []latchkey.ID) {
+	for _, u := range r.untold {
+		if u.end > r.out.n {
+			ids = append(ids, u.id)
+		}
+	}
+	r.untold = nil
+	return ids
+}
+
 // printLine prints v as JSON on one line.
 func printLine(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
@@ -58,40 +95,32 @@ func printLine(w io.Writer, v any) error {
 
 // openResults opens the file of --out: a new one, or with resume one that an import
 // has begun, whose sessions it returns by line. A line that was being written when
-// that import was killed is cut off. With readOnly the file is read only, and may be
-// missing.
+// that import was killed is cut off. With readOnly the file has to be there, and is not
+// changed.
 func openResults(path string, resume, readOnly bool) (f *os.File, done map[int]latchkey.ID, err error) {
 	problem := func(format string, args ...any) error {
 		return usage("--out: " + shownPath(path) + " " + fmt.Sprintf(format, args...))
 	}
-	if !resume {
-		f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-		if errors.Is(err, os.ErrExist) {
+	if !readOnly {
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) // which follows no link
+		switch {
+		case err == nil:
+			return f, nil, nil
+		case !errors.Is(err, os.ErrExist):
+			return nil, nil, problem("cannot be made: %v", pathCause(err))
+		case !resume:
 			return nil, nil, problem("is there already; name another file, or go on with it by --resume")
 		}
-		if err != nil {
-			return nil, nil, problem("cannot be made: %v", pathCause(err))
-		}
-		return f, nil, nil
 	}
-	mode := os.O_CREATE | os.O_RDWR
-	if readOnly {
-		mode = os.O_RDONLY
-	}
-	if f, err = os.OpenFile(path, mode, 0o600); err != nil {
-		return nil, nil, problem("cannot be opened: %v", pathCause(err))
+	f, why := openPrivate(path, readOnly)
+	if why != "" {
+		return nil, nil, problem("%s", why)
 	}
 	defer func() {
 		if err != nil {
 			f.Close()
 		}
 	}()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, nil, problem("is no regular file")
-	}
-	if othersCanRead(path) {
-		return nil, nil, problem("can be read by other users, and holds tokens; run chmod 600")
-	}
 	done, whole, err := readResults(f)
 	if err != nil {
 		return nil, nil, problem("%v", err)
@@ -108,8 +137,51 @@ func openResults(path string, resume, readOnly bool) (f *os.File, done map[int]l
 	return f, done, nil
 }
 
+// openPrivate opens a file that is there, or says why secrets are not to be written to
+// it. In a folder that others can write to they may have put it there: a link to
+// something else, or a file of their own.
+func openPrivate(path string, readOnly bool) (f *os.File, why string) {
+	named, err := os.Lstat(path)
+	if err != nil {
+		return nil, fmt.Sprintf("cannot be opened: %v", pathCause(err))
+	}
+	if !named.Mode().IsRegular() {
+		return nil, "is no regular file"
+	}
+	mode := os.O_RDWR
+	if readOnly {
+		mode = os.O_RDONLY
+	}
+	if f, err = os.OpenFile(path, mode, 0); err != nil {
+		return nil, fmt.Sprintf("cannot be opened: %v", pathCause(err))
+	}
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		why = fmt.Sprintf("cannot be opened: %v", pathCause(err))
+	case !os.SameFile(named, info):
+		why = "is no regular file"
+	case !isOwn(info):
+		why = "belongs to another user, and is to hold tokens; name a file of your own"
+	case hasModes() && info.Mode().Perm()&0o077 != 0:
+		why = "can be read by other users, or changed, and holds tokens; run chmod 600"
+	}
+	if why != "" {
+		f.Close()
+		return nil, why
+	}
+	return f, ""
+}
+
 // maxResult is more than a result has, in bytes.
 const maxResult = 64 << 10
+
+// resultBegin is how every result begins.
+const resultBegin = `{"line":`
+
+func errNoResult(n int) error {
+	return fmt.Errorf("line %d is none that `latchkey import sessions` writes", n)
+}
 
 // readResults returns which sessions results tell of, by line, and how long the part
 // of whole lines is.
@@ -119,6 +191,10 @@ func readResults(in io.Reader) (done map[int]latchkey.ID, whole int64, err error
 	for n := 1; ; n++ {
 		text, err := r.ReadSlice('\n')
 		if errors.Is(err, io.EOF) {
+			// What is cut off has to be a result's beginning: the file may be another one.
+			if begin := text[:min(len(text), len(resultBegin))]; !strings.HasPrefix(resultBegin, string(begin)) {
+				return nil, 0, errNoResult(n)
+			}
 			return done, whole, nil
 		}
 		var result struct {
@@ -137,7 +213,7 @@ func readResults(in io.Reader) (done map[int]latchkey.ID, whole int64, err error
 			err = dec.Decode(&result)
 		}
 		if err != nil || result.Line < 1 {
-			return nil, 0, fmt.Errorf("line %d is none that `latchkey import sessions` writes", n)
+			return nil, 0, errNoResult(n)
 		}
 		whole += int64(len(text))
 		if result.Token == "" {
@@ -145,7 +221,7 @@ func readResults(in io.Reader) (done map[int]latchkey.ID, whole int64, err error
 		}
 		id, err := latchkey.ParseID(result.ID)
 		if err != nil {
-			return nil, 0, fmt.Errorf("line %d is none that `latchkey import sessions` writes", n)
+			return nil, 0, errNoResult(n)
 		}
 		done[result.Line] = id
 	}

@@ -380,10 +380,9 @@ func (im *importer) flush(work context.Context, stop context.CancelCauseFunc, br
 // giveUp ends the sessions whose tokens the output has not taken, and the import.
 func (im *importer) giveUp(work context.Context, stop context.CancelCauseFunc, err error) {
 	stop(&stopped{why: "output", err: failed("the sessions whose tokens were not written have been ended", "the results cannot be written: %v", pathCause(err))})
-	for _, id := range im.out.untold {
+	for _, id := range im.out.lost() {
 		im.end(work, id)
 	}
-	im.out.untold = nil
 }
 
 func (im *importer) end(ctx context.Context, id latchkey.ID) {
