@@ -6,8 +6,10 @@ import (
 	"time"
 )
 
-// lures are sessions that are made for an ambush.
-const lures = 4
+const (
+	lures    = 6 // sessions that are made for an ambush
+	lastBait = 6 // of the last one
+)
 
 // prepare notes which sessions nodes may have in memory before they are put apart.
 func (r *run) prepare(f *Fault) {
@@ -16,16 +18,18 @@ func (r *run) prepare(f *Fault) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.bait = r.bait[:0:0]
+	r.bait = slices.Clone(r.bait[max(0, len(r.bait)-lastBait):]) // some may be there still that should not
 	for _, h := range r.slots {
 		if h.session != nil {
 			r.bait = append(r.bait, h)
 		}
 	}
+	r.bait, r.kept = append(r.bait, r.kept...), nil
 }
 
 // lure has a node that is in touch end those sessions, and others that it makes and that
-// the nodes apart are just being asked for.
+// the nodes apart are just being asked for. More are made and kept for the next time,
+// so that every node has them in memory by then.
 func (r *run) lure(f *Fault) {
 	if len(f.Apart) == 0 {
 		return
@@ -58,6 +62,13 @@ func (r *run) lure(f *Fault) {
 			time.Sleep(wait)
 			ender.end(h)
 		})
+		r.aside.Go(func() {
+			if h, ok := ender.make("kept"); ok {
+				r.mu.Lock()
+				r.kept = append(r.kept, h)
+				r.mu.Unlock()
+			}
+		})
 	}
 }
 
@@ -71,10 +82,10 @@ func (r *run) nag(f *Fault, stop <-chan struct{}) {
 	defer again.Stop()
 	for {
 		r.mu.Lock()
-		bait := slices.Clone(r.bait)
+		ask := slices.Concat(r.bait, r.kept)
 		r.mu.Unlock()
 		for _, node := range f.Apart {
-			for _, h := range bait {
+			for _, h := range ask {
 				r.aside.Go(func() { r.probe(node, h) })
 			}
 		}

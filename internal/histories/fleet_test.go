@@ -105,7 +105,7 @@ func restarts() (all []history) {
 	return all
 }
 
-// delays: packets come late, by up to three times the staleness and in the order in
+// delays: packets come late, by up to seven times the staleness and in the order in
 // which they were sent: all the time, and with connections cut in between.
 func delays() (all []history) {
 	for name, e := range engines {
@@ -113,21 +113,29 @@ func delays() (all []history) {
 			all = append(all, history{"delayed/" + name + "/" + kind, func(t *testing.T) {
 				_, proxies := fleet(t, e, &cfg)
 				cfg.Seed = histories.Seed(t)
-				delay := func(longest time.Duration) {
+				delay := func(shortest, longest time.Duration) {
 					for i, p := range proxies[1:] { // the first node is quick, and so are its revocations
-						p.Delay(cfg.Seed+uint64(i), longest)
+						p.Delay(cfg.Seed+uint64(i), shortest, longest)
 					}
 				}
-				nothing := func() {}
-				cfg.Callers, cfg.Gentle, cfg.FaultFor, cfg.For = 12, true, 400*time.Millisecond, cfg.For+time.Second
-				cfg.Faults = []histories.Fault{
-					{Name: "packets late", Apart: []int{1, 2}, Break: func() { delay(750 * time.Millisecond) }, Heal: nothing},
-					{Name: "late and cut off", Apart: []int{1}, Break: proxies[1].Cut, Heal: proxies[1].Resume},
-					{Name: "late and cut off", Apart: []int{2}, Break: proxies[2].Cut, Heal: proxies[2].Resume},
-					{Name: "a little late", Apart: []int{1, 2}, Break: func() { delay(100 * time.Millisecond) }, Heal: nothing},
-					{Name: "in time", Break: func() { delay(0) }, Heal: nothing},
+				late, nothing := []int{1, 2}, func() {}
+				cfg.Callers, cfg.Gentle, cfg.Strikes = 12, true, 7
+				if cfg.Staleness > 0 {
+					cfg.Staleness = 100 * time.Millisecond
 				}
-				cfg.Calm = func() { delay(0) }
+				if everything() {
+					cfg.Strikes = 14
+				}
+				cfg.Faults = []histories.Fault{
+					{Name: "packets late", Apart: late, Break: func() { delay(0, 750*time.Millisecond) }, Heal: nothing},
+					{Name: "late and cut off", Apart: late[:1], Break: proxies[1].Cut, Heal: proxies[1].Resume},
+					{Name: "late and cut off", Apart: late[1:], Break: proxies[2].Cut, Heal: proxies[2].Resume},
+					{Name: "all late", Apart: late, Break: func() { delay(250*time.Millisecond, 300*time.Millisecond) }, Heal: nothing},
+					{Name: "all late still", Apart: late, Break: nothing, Heal: nothing},
+					{Name: "a little late", Apart: late, Break: func() { delay(0, 50*time.Millisecond) }, Heal: nothing},
+					{Name: "in time", Apart: late, Break: func() { delay(0, 0) }, Heal: nothing},
+				}
+				cfg.Calm = func() { delay(0, 0) }
 				histories.Run(t, cfg)
 			}})
 		}
@@ -157,13 +165,7 @@ func fleet(t *testing.T, e engine, cfg *histories.Config) (*servers.Server, []*s
 			t.Fatal(err)
 		}
 		u.Host = proxies[node].Addr
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-		defer cancel()
-		s, err := e.open(ctx, u.String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s
+		return opened(t, func(ctx context.Context) (latchkey.Store, error) { return e.open(ctx, u.String()) })
 	}
 	cfg.For = 3 * time.Second
 	if everything() {

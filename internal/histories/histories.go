@@ -171,7 +171,8 @@ type run struct {
 	mu       sync.Mutex
 	slots    [slots]held
 	former   []held // the latest that were taken out of use
-	bait     []held // those in use when a fault put nodes apart
+	bait     []held // those that nodes which a fault put apart may have in memory
+	kept     []held // those made for the next such fault
 	losses   []loss
 	sessions map[int]*session // every one
 	events   []event

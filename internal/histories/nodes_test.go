@@ -3,12 +3,14 @@
 package histories_test
 
 import (
+	"context"
 	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/internal/histories"
 	"github.com/latchkey-go/latchkey/internal/servers"
 )
@@ -105,10 +107,7 @@ func activity() (all []history) {
 		for _, kind := range []string{"asking", "cached"} {
 			all = append(all, history{"activity/" + name + "/" + kind, func(t *testing.T) {
 				p, _ := processesOn(t, name)
-				store, err := openStore(t.Context(), p.Store(0))
-				if err != nil {
-					t.Fatal(err)
-				}
+				store := opened(t, func(ctx context.Context) (latchkey.Store, error) { return openStore(ctx, p.Store(0)) })
 				histories.RunActivity(t, p, kinds[kind], store)
 				if err := store.Close(); err != nil {
 					t.Error(err)

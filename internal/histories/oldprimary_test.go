@@ -3,7 +3,6 @@
 package histories_test
 
 import (
-	"context"
 	"net/url"
 	"strings"
 	"testing"
@@ -12,7 +11,6 @@ import (
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/internal/histories"
 	"github.com/latchkey-go/latchkey/internal/servers"
-	"github.com/latchkey-go/latchkey/store/redis"
 )
 
 // division is a Sentinel group whose network is divided, and nodes on both sides: the
@@ -44,18 +42,7 @@ func (d *division) open(t testing.TB, node, wait int) latchkey.Store {
 		}
 		u.Host = strings.Join(addrs, ",")
 	}
-	cfg, err := redis.ParseURL(u.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg.Timeout, cfg.Lease, cfg.Wait = time.Second, 250*time.Millisecond, wait
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	s, err := redis.Open(ctx, cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return redisAt(t, u.String(), wait)
 }
 
 // blind keeps the first node from the sentinels.

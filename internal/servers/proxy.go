@@ -24,8 +24,9 @@ type Proxy struct {
 	conns   map[net.Conn]string // with the host of the client
 	refuse  func(host string) bool
 	flowing chan struct{} // closed while bytes may pass
-	longest time.Duration // of a delay
 	delays  *rand.Rand
+	// The bounds of delays; 0 and 0 when there are none.
+	shortest, longest time.Duration
 }
 
 // StartProxy listens on a free port and forwards to target (host:port) until the test ends.
@@ -41,7 +42,7 @@ func StartProxy(t TB, target string) *Proxy {
 	p.work.Go(p.accept)
 	t.Cleanup(func() {
 		l.Close()
-		p.Delay(0, 0)
+		p.Delay(0, 0, 0)
 		p.Resume()
 		p.Cut()
 		p.work.Wait()
@@ -76,15 +77,14 @@ func (p *Proxy) cut(refuse func(host string) bool) {
 }
 
 // Delay holds back whatever comes from now on, in each direction, each time for a
-// random while of at most longest: a quarter of that on average, so that most of it
-// passes quickly and some of it late. What is sent later on the same connection waits,
-// as it does with TCP. The seed decides the delays as far as what is sent does not
-// depend on how the machine schedules. A longest of 0 ends it; what is held back
-// keeps its time.
-func (p *Proxy) Delay(seed uint64, longest time.Duration) {
+// random while between shortest and longest, of which most are near the shortest. What
+// is sent later on the same connection waits, as it does with TCP. The seed decides the
+// delays as far as what is sent does not depend on how the machine schedules. A longest
+// of 0 ends it; what is held back keeps its time.
+func (p *Proxy) Delay(seed uint64, shortest, longest time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.longest, p.delays = longest, rand.New(rand.NewPCG(seed, 0))
+	p.shortest, p.longest, p.delays = shortest, longest, rand.New(rand.NewPCG(seed, 0))
 }
 
 // Stall keeps connections open and accepts new ones, and forwards nothing until
@@ -202,5 +202,5 @@ func (p *Proxy) delay() time.Duration {
 		return 0
 	}
 	u := p.delays.Float64()
-	return time.Duration(u * u * u * float64(p.longest))
+	return p.shortest + time.Duration(u*u*u*float64(p.longest-p.shortest))
 }

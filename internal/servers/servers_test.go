@@ -91,7 +91,7 @@ func TestProxy(t *testing.T) {
 func TestProxyDelay(t *testing.T) {
 	s := StartRedis(t)
 	p := StartProxy(t, s.Addr)
-	p.Delay(1, 40*time.Millisecond)
+	p.Delay(1, 0, 40*time.Millisecond)
 	began := time.Now()
 	for i := range 20 {
 		mustAsk(t, p.Addr, fmt.Sprintf("RPUSH delayed %d", i), fmt.Sprintf(":%d", i+1))
@@ -99,7 +99,7 @@ func TestProxyDelay(t *testing.T) {
 	if took := time.Since(began); took < 40*time.Millisecond {
 		t.Errorf("forty ways of 10 ms on average took %v together", took)
 	}
-	p.Delay(0, 0)
+	p.Delay(0, 0, 0)
 	p.CutFrom("127.0.0.9")
 	mustAsk(t, p.Addr, "LLEN delayed", ":20")
 	p.CutFrom("127.0.0.9", "127.0.0.1")
