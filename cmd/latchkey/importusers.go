@@ -195,9 +195,13 @@ func otherHash(hash string) string {
 // one step, and notes in the entries who was left out.
 func (s *settings) addUsers(entries []importedUser, users []password.User, strict, dryRun bool) error {
 	leftOut := func(present []password.User) bool {
+		names := make(map[string]bool, len(present))
+		for _, u := range present {
+			names[u.Name] = true
+		}
 		any := false
 		for i := range entries {
-			if entries[i].Added && slices.ContainsFunc(present, func(u password.User) bool { return u.Name == users[i].Name }) {
+			if entries[i].Added && names[users[i].Name] {
 				entries[i].Added, entries[i].Detail = false, "there is a user of this name already"
 			}
 			any = any || !entries[i].Added

@@ -227,10 +227,13 @@ func Change(path string, change func([]User) ([]User, error)) (err error) {
 	if err != nil {
 		return problem(path, "cannot be written")
 	}
+	if text = append([]byte("# Users of Latchkey. Change it with: latchkey user\n"), text...); len(text) > maxFile {
+		return problem(path, "would be larger than 4 MiB, and could not be read then") // nobody could sign in
+	}
 	if err := keepOwner(f, path); err != nil {
 		return problem(path, "its owner cannot be kept; run this as the owner or as root")
 	}
-	if _, err := f.Write(append([]byte("# Users of Latchkey. Change it with: latchkey user\n"), text...)); err != nil {
+	if _, err := f.Write(text); err != nil {
 		return problem(path, cause(err))
 	}
 	if err := f.Sync(); err != nil {

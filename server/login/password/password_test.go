@@ -141,6 +141,31 @@ func TestFile(t *testing.T) {
 	}
 }
 
+// A file that would be too large to be read is not written: nobody could sign in.
+func TestFileTooLarge(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "users")
+	add := func(name string, n int) error {
+		return password.Change(path, func(users []password.User) ([]password.User, error) {
+			for i := range n {
+				users = append(users, password.User{Name: fmt.Sprintf("%s%d", name, i), Hash: reference})
+			}
+			return users, nil
+		})
+	}
+	if err := add("a", 1000); err != nil {
+		t.Fatal(err)
+	}
+	if err := add("b", 40_000); err == nil || !strings.Contains(err.Error(), "would be larger than 4 MiB") {
+		t.Errorf("error %v", err)
+	}
+	if list, err := password.List(path); err != nil || len(list) != 1000 {
+		t.Errorf("%d users (%v)", len(list), err)
+	}
+	if err := add("c", 1); err != nil { // and no lock is left
+		t.Error(err)
+	}
+}
+
 func TestRefusedFiles(t *testing.T) {
 	for name, c := range map[string]struct {
 		text string
