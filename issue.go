@@ -40,7 +40,8 @@ type SignIn struct {
 	// Data is put into the session, over what is kept.
 	Data map[string]json.RawMessage
 
-	// Began is when the sign-in began; a logout that came meanwhile refuses it.
+	// Began is when the sign-in began, by the store's clock (see [Manager.Now]); a logout
+	// that came meanwhile refuses it.
 	Began time.Time
 	// IP and UserAgent are those of the request unless set. The privacy setting
 	// applies to them.

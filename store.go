@@ -84,7 +84,7 @@ type Create struct {
 	Limit int
 	// Policy says what to do at the limit.
 	Policy LimitPolicy
-	// Began is when the sign-in began. If its identity, or its provider and SID,
+	// Began is when the sign-in began, by the store's clock. If its identity, or its provider and SID,
 	// was revoked at or after that and within RevocationMark, the answer is
 	// CodeDenied: a logout may overtake a sign-in that is under way. Zero skips the check.
 	Began time.Time

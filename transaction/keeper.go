@@ -57,7 +57,8 @@ type Config struct {
 	// compared with goes by that time too. Give both the same Clock then.
 	Clock latchkey.Clock
 	// Lifetime is how long a sign-in may take, from MinLifetime to MaxLifetime in
-	// whole seconds; 0 is DefaultLifetime.
+	// whole seconds; 0 is DefaultLifetime. A logout overtakes a sign-in that is under way
+	// for [latchkey.RevocationMark] only: one that takes longer may miss it.
 	Lifetime time.Duration
 	// MaxAttempts is how many sign-ins one browser may have under way, at most
 	// LargestMaxAttempts; 0 is DefaultMaxAttempts. One more drops the oldest. Fewer
