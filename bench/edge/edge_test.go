@@ -16,7 +16,8 @@
 // The unchecked server is a handler of net/http that copies nine fields, made before,
 // into its answer: the names and values that the daemon answers a user with. Its
 // http.Server is set as the daemon's, and its process leaves the collector as much
-// headroom. scs runs in the same way, oauth2-proxy as it comes.
+// headroom. scs runs in the same way, and with the runtime's defaults beside that;
+// oauth2-proxy runs as it comes.
 package edge
 
 import (
@@ -61,7 +62,7 @@ func BenchmarkNginx(b *testing.B) {
 
 // BenchmarkPeers compares the daemon with other programs that check.
 func BenchmarkPeers(b *testing.B) {
-	checkers := append([]checker{startDaemon(b, hotSet).checker, startPeer(b, "scs", nil)}, oauth2ProxyCheckers(b)...)
+	checkers := append([]checker{startDaemon(b, hotSet).checker, startPeer(b, "scs", nil), startPeer(b, "scs_default", nil)}, oauth2ProxyCheckers(b)...)
 	compare(b, paired.Plan{Rounds: 41, Turn: 300 * time.Millisecond}, checkers...)
 }
 
