@@ -270,15 +270,22 @@ func TestConfigurationProblems(t *testing.T) {
 		{Hosts: []string{"*"}, Paths: []string{"admin", "/a/../b", "/a*", "/a/*/b", "/a%20b", "//", "/x/", "/", "/*", "/ü/*", "//*", "/a//*", "/a;b"}, Methods: []string{"get"}},
 		{Hosts: []string{"*.*.example.com", "*.example.com", "example.com:80", "EXAMPLE.com"}, Require: "nobody", Roles: []string{"a,b", ""}, Fresh: -1},
 		{Require: RequirePublic, Roles: []string{"admin"}},
+		{Fresh: time.Second - 1, Assurance: "gold level"},
+		{Fresh: time.Second, Assurance: "höher"},
+		{Assurance: strings.Repeat("x", 256)},
 	}})
 	if latchkey.CodeOf(err) != latchkey.CodeInvalidRequest {
 		t.Fatal(err)
 	}
 	for _, want := range []string{`Rules[0].hosts: "*"`, `"admin" is not a path`, `"/a/../b"`, `"/a*"`, `"/a/*/b"`, `"/a%20b"`, `"//"`, `"//*"`, `"/a//*"`, `"/a;b"`, `"get"`,
-		`"*.*.example.com"`, `"EXAMPLE.com"`, `"example.com:80"`, `"nobody" is none of`, `"a,b"`, `Rules[1].fresh`, `Rules[2].require`, "PublicURL", "Prefix", "entry 2", "entry 3", "entry 4", "entry 5"} {
+		`"*.*.example.com"`, `"EXAMPLE.com"`, `"example.com:80"`, `"nobody" is none of`, `"a,b"`, `Rules[1].fresh`, `Rules[2].require`,
+		`Rules[3].fresh`, `Rules[3].assurance`, `Rules[4].assurance`, `Rules[5].assurance`, "PublicURL", "Prefix", "entry 2", "entry 3", "entry 4", "entry 5"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("not told: %s", want)
 		}
+	}
+	if strings.Contains(err.Error(), "Rules[4].fresh") {
+		t.Error("told of a second, which is good")
 	}
 	for _, good := range []string{`"/x/"`, `"/"`, `"/*"`, `"/ü/*"`, `"*.example.com"`} {
 		if strings.Contains(err.Error(), good+" is not") {

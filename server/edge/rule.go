@@ -40,10 +40,11 @@ type Rule struct {
 	Roles []string
 	// Providers asks that the session came from one of these.
 	Providers []string
-	// Fresh asks for an authentication no older than this, when not 0.
+	// Fresh asks for an authentication no older than this, when not 0: a second or more.
 	Fresh time.Duration
 	// Assurance asks for this authentication context class (acr). aal1, aal2 and
-	// aal3 are levels, of which a higher one will do; anything else must be equal.
+	// aal3 are levels, of which a higher one will do; anything else must be equal. It is
+	// printable ASCII without spaces, at most 255 bytes: a sign-in can be asked for it.
 	Assurance string
 
 	// Passive says that these requests are not the user's doing and do not count as
@@ -109,11 +110,13 @@ func (r *Rule) check(field string, p *problems) {
 	default:
 		p.add(field+".require", "%.80q is none of session, public, deny", string(r.Require))
 	}
-	if r.Fresh < 0 {
-		p.add(field+".fresh", "%v is negative", r.Fresh)
+	// What the sign-in page does not understand it would not ask for, and visitors would
+	// be sent there again and again.
+	if r.Fresh != 0 && r.Fresh < time.Second {
+		p.add(field+".fresh", "%v is less than a second", r.Fresh)
 	}
-	if r.Assurance != "" && !validText(r.Assurance) {
-		p.add(field+".assurance", "%.80q is not printable", r.Assurance)
+	if !validClass(r.Assurance) {
+		p.add(field+".assurance", "%.80q is not a context class: printable ASCII without spaces, at most %d bytes", r.Assurance, maxClass)
 	}
 	if r.Audience != "" && !validText(r.Audience) {
 		p.add(field+".audience", "%.80q is not printable", r.Audience)
@@ -160,6 +163,14 @@ func validMethod(s string) bool {
 // validText reports whether s can stand in a list of a session's roles or in a token.
 func validText(s string) bool {
 	return s != "" && len(s) <= maxText && !strings.ContainsFunc(s, func(r rune) bool { return r < 0x20 || r == ',' || r >= 0x7f && r < 0xa0 || r == 0xfffd })
+}
+
+// maxClass bounds an authentication context class, in bytes, as sessions do.
+const maxClass = 255
+
+// validClass reports whether s can be asked for as a context class; "" is none.
+func validClass(s string) bool {
+	return len(s) <= maxClass && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
 // validHost reports whether s is a host with perhaps a port, spelled as browsers
