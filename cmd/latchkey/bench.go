@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -200,44 +201,50 @@ func benchIdentity(i int) latchkey.Identity {
 	return latchkey.Identity{Provider: benchProvider, Subject: fmt.Sprintf("bench-%03d", i%benchIdentities)}
 }
 
-// clear erases what a measurement left that was killed. The first identity is erased
-// last, so that it tells of the others.
+// clear erases what a measurement left that was killed: at its first instants sessions
+// of any of the identities.
 func (b *bench) clear(ctx context.Context) error {
-	who := benchIdentity(0)
-	infos, _, err := b.here.List(ctx, latchkey.ListQuery{Provider: who.Provider, Subject: who.Subject, State: latchkey.AnyState, Limit: 1})
-	if err != nil || len(infos) == 0 {
+	var left atomic.Bool
+	err := b.each(ctx, func(ctx context.Context, i int) error {
+		who := benchIdentity(i)
+		infos, _, err := b.here.List(ctx, latchkey.ListQuery{Provider: who.Provider, Subject: who.Subject, State: latchkey.AnyState, Limit: 1})
+		if len(infos) > 0 {
+			left.Store(true)
+		}
+		return err
+	})
+	if err != nil || !left.Load() {
 		return err
 	}
 	message(b.p.err, "erasing what a measurement has left that was killed")
 	return b.erase(ctx)
 }
 
-// erase ends and removes the sessions of all identities, a few at a time.
+// erase ends and removes the sessions of all identities.
 func (b *bench) erase(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, benchCleaning)
 	defer cancel()
+	return b.each(ctx, b.eraseOne)
+}
+
+// each calls do for all identities, a few at a time, until one fails.
+func (b *bench) each(ctx context.Context, do func(ctx context.Context, i int) error) error {
 	var next atomic.Int64
-	next.Store(benchIdentities)
 	errs := make([]error, benchErasers)
 	var all sync.WaitGroup
 	for i := range errs {
 		all.Go(func() {
 			for errs[i] == nil {
-				n := int(next.Add(-1))
-				if n < 1 {
+				n := int(next.Add(1)) - 1
+				if n >= benchIdentities {
 					return
 				}
-				errs[i] = b.eraseOne(ctx, n)
+				errs[i] = do(ctx, n)
 			}
 		})
 	}
 	all.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return b.eraseOne(ctx, 0)
+	return cmp.Or(errs...)
 }
 
 func (b *bench) eraseOne(ctx context.Context, i int) error {

@@ -154,3 +154,13 @@ func TestBenchKilled(t *testing.T) {
 		t.Errorf("%d sessions are left", len(left[""]))
 	}
 }
+
+// One that was killed at its first instants has left any identity's session.
+func TestBenchKilledAtOnce(t *testing.T) {
+	dir := prepare(t)
+	cli(t, dir, 0, "session", "issue", "--provider", benchProvider, "--subject", benchIdentity(5).Subject)
+	cli(t, dir, 0, "bench", "--duration", "20ms", "--sessions", "1")
+	if left := allSessions(t, dir, "sqlite:latchkey.db", "all"); len(left) > 0 {
+		t.Errorf("%+v are left", left)
+	}
+}

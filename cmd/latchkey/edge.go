@@ -48,7 +48,34 @@ func (s *settings) edgeWarnings() (list []string) {
 	case s.trustedProxies != "" && s.protectedHosts == "":
 		list = append(list, "--protected-hosts is not set: proxies are answered for any host, and after signing in visitors return to --public-url only")
 	}
+	if apart := s.hostsApart(); len(apart) > 0 && s.trustedProxies != "" {
+		list = append(list, "--protected-hosts: "+apart[0]+" does not get the cookie that the sign-in page sets, and would send people there and back for ever; set --cookie-domain to a domain of both, or have the page on each host by --prefix")
+	}
 	return list
+}
+
+// hostsApart lists the protected hosts that browsers do not send the session cookie to.
+func (s *settings) hostsApart() (apart []string) {
+	if s.protectedHosts == "" || s.cookieDomain == "" && s.prefix != "" { // the page is on each of them
+		return nil
+	}
+	policy, err := s.policy(s.publicOrAny())
+	if err != nil {
+		return nil // which is told elsewhere
+	}
+	own, domain := s.publicOrAny().Hostname(), strings.ToLower(s.cookieDomain)
+	for _, origin := range policy.ReturnOrigins() {
+		u, err := url.Parse(origin)
+		if err != nil {
+			continue
+		}
+		// A cookie is for every port of its host (RFC 6265, 8.5).
+		switch host := u.Hostname(); {
+		case domain == "" && !strings.EqualFold(host, own), domain != "" && host != domain && !strings.HasSuffix(host, "."+domain):
+			apart = append(apart, u.Host)
+		}
+	}
+	return apart
 }
 
 // openEdge makes what answers proxies.

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +17,38 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 )
+
+// Hosts that do not get the session cookie are told of: people would be sent to and fro
+// between them and the sign-in page.
+func TestHostsApart(t *testing.T) {
+	for name, c := range map[string]struct {
+		public, hosts, domain, prefix string
+		apart                         []string
+	}{
+		"own_host":       {"https://auth.example.com", "auth.example.com,auth.example.com:8443", "", "", nil},
+		"another":        {"https://auth.example.com", "app.example.com,auth.example.com", "", "", []string{"app.example.com"}},
+		"domain":         {"https://auth.example.com", "app.example.com,example.com", "example.com", "", nil},
+		"other_domain":   {"https://auth.example.com", "app.example.com,app.example.org:444,badexample.com", "example.com", "", []string{"app.example.org:444", "badexample.com"}},
+		"page_apart":     {"https://auth.example.org", "app.example.com", "example.com", "", []string{"auth.example.org"}},
+		"pages_on_each":  {"https://auth.example.com", "app.example.net", "", "/_latchkey", nil},
+		"domain_capital": {"https://auth.example.com", "app.example.com", "Example.com", "", nil},
+		"none":           {"https://auth.example.com", "", "", "", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			public, err := url.Parse(c.public)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := &settings{public: public, protectedHosts: c.hosts, cookieDomain: c.domain, prefix: c.prefix, trustedProxies: "127.0.0.0/8"}
+			if got := s.hostsApart(); !slices.Equal(got, c.apart) {
+				t.Errorf("%q, want %q", got, c.apart)
+			}
+			if got := s.edgeWarnings(); c.hosts != "" && len(got) != min(len(c.apart), 1) {
+				t.Errorf("warnings %q", got)
+			}
+		})
+	}
+}
 
 // The daemon answers proxies, over HTTP and over gRPC, by the rules of its file, and
 // refuses an ended session at once.
