@@ -212,7 +212,7 @@ func (s *Store) describe(ctx context.Context, c rueidis.Client) (err error) {
 		return err
 	}
 	if len(list) == 1 {
-		return fmt.Errorf("there is no store under %s*; check the address, the database and the prefix, or run `latchkey serve`, which makes one", s.cfg.Prefix)
+		return fmt.Errorf("there is no store under %s*; check the address, the database and the prefix, or run `latchkey serve` or `latchkey migrate`, which make it", s.cfg.Prefix)
 	}
 	if len(list) != 7 {
 		return errAnswer
