@@ -220,7 +220,7 @@ func (t *tx) unname(key, after int64, batch int, who latchkey.Identity) (int64, 
 // future spares what is live.
 func (p *purge) old(ctx context.Context) error {
 	var after latchkey.ID
-	steps := pace.New(p.batch)
+	steps := pace.New(p.batch, 1)
 	for {
 		size := steps.Begin()
 		now := literal(p.s.clock.sql())
@@ -243,7 +243,7 @@ func (p *purge) old(ctx context.Context) error {
 // oldEvents removes the events that are older than the bound.
 func (p *purge) oldEvents(ctx context.Context) error {
 	after := int64(0)
-	steps := pace.New(p.batch)
+	steps := pace.New(p.batch, 1)
 	for {
 		size := steps.Begin()
 		var seqs []int64

@@ -134,7 +134,7 @@ func (p *purge) batches(ctx context.Context, st statement, total *int, args func
 // old removes what ended, or happened, before the bound.
 func (p *purge) old(ctx context.Context) error {
 	created, id := int64(math.MinInt64), latchkey.ID{}
-	steps := pace.New(int(p.batch))
+	steps := pace.New(int(p.batch), 1)
 	for {
 		o, size, looked := p.s.newOp(), int64(steps.Begin()), int64(0)
 		q := o.params(4).int(p.bound).int(size).int(created).uuid(id)
@@ -181,7 +181,7 @@ func (p *purge) old(ctx context.Context) error {
 
 // oldEvents removes the events that are older than the bound, the oldest first.
 func (p *purge) oldEvents(ctx context.Context) error {
-	steps := pace.New(int(p.batch))
+	steps := pace.New(int(p.batch), 1)
 	for from := int64(math.MinInt64); ; {
 		size, n := int64(steps.Begin()), int64(0)
 		err := p.s.call(ctx, scanTimeout, stPurgeEvents, newParams(3).int(p.bound).int(size).int(from), func(c *columns) int64 {

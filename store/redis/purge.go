@@ -149,7 +149,7 @@ func (p *purge) old(ctx context.Context) error {
 			return err
 		}
 	}
-	steps := pace.New(p.most)
+	steps := pace.New(p.most, 1)
 	for _, tag := range list {
 		created, id := "", ""
 		for more := true; more; {

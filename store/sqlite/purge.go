@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"math"
+	"runtime"
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/audit"
@@ -13,6 +14,10 @@ import (
 const (
 	defaultBatch = 1000
 	looks        = 2000 // rows that one step of a purge looks at
+	// A step rests for so many times as long as it took. SQLite has one lock for the page
+	// caches of all connections, at which lookups wait for a purge; nor does a step keep
+	// a processor for longer than a row takes.
+	rests = 3
 )
 
 // purge is one call of Purge. What it removes is found on a reading connection,
@@ -30,7 +35,7 @@ type purge struct {
 // Purge implements latchkey.Store. All rows and events are looked at, on a
 // connection that keeps nobody from writing; others may write between batches,
 // too. What goes by its age goes in batches of 100 rows or more, as many as take a
-// few milliseconds, and after each it rests for as long as that took. When ctx ends it stops after a whole batch; what went until then is
+// few milliseconds, and after each it rests for three times as long. When ctx ends it stops after a whole batch; what went until then is
 // counted and recorded. What an erasure removes is overwritten in the file.
 func (s *Store) Purge(ctx context.Context, p latchkey.Purge) (int, error) {
 	run := &purge{Purge: &p, s: s, batch: p.Batch}
@@ -125,6 +130,7 @@ func (p *purge) remove(ctx context.Context, ids []latchkey.ID, goes func(t *tx, 
 			return 0, err
 		}
 		for _, id := range ids {
+			runtime.Gosched()
 			r, err := t.load(id)
 			if err != nil {
 				return n, err
@@ -289,7 +295,7 @@ func (p *purge) forget(ctx context.Context) {
 func (p *purge) old(ctx context.Context) error {
 	goes := func(now int64, st state) bool { return !st.live(now) && st.end() < p.bound }
 	var after latchkey.ID
-	steps := pace.New(p.batch)
+	steps := pace.New(p.batch, rests)
 	for more := true; more; {
 		size, looked := steps.Begin(), 0
 		ids, err := p.find(ctx, func(c *conn) (ids []latchkey.ID, err error) {
@@ -301,6 +307,7 @@ func (p *purge) old(ctx context.Context) error {
 					return ids, err
 				}
 				looked++
+				runtime.Gosched()
 				if after, err = c.id(q, 0); err != nil {
 					return nil, err
 				}
@@ -328,7 +335,7 @@ func (p *purge) old(ctx context.Context) error {
 // oldEvents removes the events that are older than the bound.
 func (p *purge) oldEvents(ctx context.Context) error {
 	after := int64(0)
-	steps := pace.New(p.batch)
+	steps := pace.New(p.batch, rests)
 	for more := true; more; {
 		size, looked := steps.Begin(), 0
 		var seqs []int64
@@ -340,6 +347,7 @@ func (p *purge) oldEvents(ctx context.Context) error {
 					return err
 				}
 				looked++
+				runtime.Gosched()
 				if after = q.s.ColumnInt64(0); q.s.ColumnInt64(1) < p.bound {
 					seqs = append(seqs, after)
 				}
@@ -370,6 +378,7 @@ func (t *tx) removeEvents(seqs []int64) (n int, err error) {
 		return 0, err
 	}
 	for _, seq := range seqs {
+		runtime.Gosched()
 		q := t.c.query(sqlEvent).int(seq)
 		ok, err := q.next()
 		if err != nil {

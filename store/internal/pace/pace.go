@@ -18,13 +18,15 @@ const (
 // Pace sizes the batches of one piece of work. It is for one goroutine.
 type Pace struct {
 	size, least, most int
+	rests             int
 	began             time.Time
 }
 
-// New is a pace whose batches have at most so many rows.
-func New(most int) *Pace {
+// New is a pace whose batches have at most so many rows, and whose rests are so many
+// times as long as what they follow.
+func New(most, rests int) *Pace {
 	few := min(least, most)
-	return &Pace{size: few, least: few, most: most}
+	return &Pace{size: few, least: few, most: most, rests: rests}
 }
 
 // Begin begins a batch, and returns how many rows it may have.
@@ -34,13 +36,14 @@ func (p *Pace) Begin() int {
 }
 
 // Rest ends a batch that had n rows, when another one is to follow. It waits as long
-// as the batch took, so that a server, its disk and its processors are left to
-// others half of the time, and less where they are busy. It returns earlier when ctx
+// as the batch took, or a multiple of that, so that a server, its disk and its
+// processors are left to others half of the time or more, and get less to do where
+// they are busy. It returns earlier when ctx
 // ends, which the next batch is to notice.
 func (p *Pace) Rest(ctx context.Context, n int) {
 	took := time.Since(p.began)
 	p.size = p.next(n, took)
-	timer := time.NewTimer(min(took, longest))
+	timer := time.NewTimer(min(took*time.Duration(p.rests), longest))
 	defer timer.Stop()
 	select {
 	case <-timer.C:

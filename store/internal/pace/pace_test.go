@@ -8,7 +8,7 @@ import (
 )
 
 func TestSize(t *testing.T) {
-	p := New(1000)
+	p := New(1000, 1)
 	if n := p.Begin(); n != least {
 		t.Fatalf("the first batch has %d rows", n)
 	}
@@ -40,15 +40,15 @@ func TestSize(t *testing.T) {
 	if p.size != 1000 {
 		t.Errorf("quick batches grew to %d rows, want 1000", p.size)
 	}
-	if few := New(3); few.Begin() != 3 || few.next(3, 0) != 3 || few.next(3, time.Hour) != 3 {
+	if few := New(3, 1); few.Begin() != 3 || few.next(3, 0) != 3 || few.next(3, time.Hour) != 3 {
 		t.Error("a bound below the least size was not kept to")
 	}
 }
 
 func TestRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := New(1000)
-		for _, step := range []struct{ took, rest time.Duration }{{0, 0}, {30 * time.Millisecond, 30 * time.Millisecond}, {time.Hour, longest}} {
+		p := New(1000, 2)
+		for _, step := range []struct{ took, rest time.Duration }{{0, 0}, {30 * time.Millisecond, 60 * time.Millisecond}, {time.Hour, longest}} {
 			p.Begin()
 			time.Sleep(step.took)
 			began := time.Now()
