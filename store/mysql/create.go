@@ -112,6 +112,7 @@ func (t *tx) create(d *draft) (created latchkey.Created, err error) {
 		return created, err
 	}
 	created.Generation = uint64(t.generation)
+	t.about = d.rec.ID
 	t.insert(d)
 	event := d.Event
 	if event.Time.IsZero() {
@@ -213,6 +214,7 @@ func (t *tx) patch(p *latchkey.Patch) error {
 	old.expires = max(old.expires, microOf(next.ExpiresAt)) // tokens of before the patch tell the former limit
 	t.noteChanged([]*row{old})
 	t.tell(next.ID)
+	t.about = next.ID
 	if p.Event != nil {
 		t.record(p.Event)
 	}

@@ -411,3 +411,40 @@ func TestChangedByAClockThatWasAhead(t *testing.T) {
 		s.clock.offset.Store(right + int64(by))
 	})
 }
+
+// InnoDB shows a change before it is on the disk. Whoever finds what another one has
+// just done, and says so, waits for the disk all the same; so does who reads what came
+// of a change whose answer was lost.
+func TestFoundIsHardened(t *testing.T) {
+	s := mustOpen(t, Config{URL: newURL(t, shared)})
+	id, other := add(t, s, "ann"), add(t, s, "bob")
+	commits := int64(0)
+	hardened := func(what string, is bool) {
+		t.Helper()
+		var n int64
+		if err := s.work.QueryRowContext(t.Context(), "SELECT count(*) FROM latchkey_spent WHERE until=0").Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		if (n > commits) != is {
+			t.Errorf("%s: %d commits wait for the disk alone, %d before", what, n, commits)
+		}
+		commits = n
+	}
+	fixture.Revoke(t, s, id)
+	hardened("a revocation", false)
+	fixture.Revoke(t, s, id)
+	hardened("the same again", true)
+	erase := latchkey.Purge{Erase: latchkey.Identity{Provider: "idp", Subject: "nobody"}}
+	if _, err := s.Purge(t.Context(), erase); err != nil {
+		t.Fatal(fixture.Chain(err))
+	}
+	commits = 0 // Purge forgets what counts no more
+	hardened("an erasure of nobody", true)
+	fixture.Get(t, s, id)
+	hardened("a read", false)
+	s.unsure.Add(id)
+	fixture.Get(t, s, other)
+	hardened("a read of another one", false)
+	fixture.Get(t, s, id)
+	hardened("a read of what is not sure", true)
+}

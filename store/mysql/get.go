@@ -48,6 +48,11 @@ func (s *Store) Get(ctx context.Context, id latchkey.ID) (*latchkey.Record, erro
 		}
 		return nil, answer(err)
 	}
+	if s.unsure.Has(id) {
+		if err := s.settle(ctx, id); err != nil {
+			return nil, err
+		}
+	}
 	return rec, nil
 }
 

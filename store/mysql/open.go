@@ -13,6 +13,7 @@ import (
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/audit"
 	"github.com/latchkey-go/latchkey/store/internal/fanout"
+	"github.com/latchkey-go/latchkey/store/internal/unsure"
 )
 
 // The interfaces that a Store implements.
@@ -45,8 +46,9 @@ type Store struct {
 	readOnly bool
 	clock    *clock
 
-	work, scans, polls *sql.DB // for changes, for what takes longer, and for followers, which must not wait for either
-	reads              *reads  // for Get
+	work, scans, polls *sql.DB    // for changes, for what takes longer, and for followers, which must not wait for either
+	reads              *reads     // for Get
+	unsure             unsure.Set // sessions with changes that a crash may undo
 	hub                fanout.Hub
 	told               told
 

@@ -84,6 +84,10 @@ func (p *purge) all(ctx context.Context) error {
 		if _, err := change(ctx, p.s, func(t *tx) (struct{}, error) { return struct{}{}, p.record(t) }); err != nil {
 			return err
 		}
+	} else if !p.Erase.IsZero() { // whoever removed them before may not know that they are gone for good
+		if err := p.s.hardened(ctx); err != nil {
+			return err
+		}
 	}
 	p.told = true
 	return nil

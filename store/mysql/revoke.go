@@ -50,7 +50,7 @@ func (t *tx) revokeOne(r *latchkey.Revocation) (result latchkey.RevokeResult, er
 		return result, noSuchSession()
 	}
 	if changed := t.revokeRows([]*row{old}, r, &result); !changed {
-		return result, nil
+		return result, t.harden()
 	}
 	event := r.Event
 	event.Time = t.time()

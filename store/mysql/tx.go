@@ -30,7 +30,8 @@ type tx struct {
 	out     script // what the change writes
 	events  []event
 	changed []latchkey.ID
-	every   bool // all sessions may have ended
+	every   bool        // all sessions may have ended
+	about   latchkey.ID // what the caller may read when the answer is lost, or none
 
 	claims fanout.Claims
 }
@@ -245,6 +246,9 @@ func (t *tx) finish() error {
 	err := ask(t.ctx, t.c, q, each...)
 	if err != nil && code(err) != 0 && again(err) {
 		return err // of a statement before the commit, or of a commit that was refused
+	}
+	if err != nil && code(err) == 0 && !t.about.IsZero() {
+		t.s.unsure.Add(t.about)
 	}
 	if tells {
 		// After an unknown outcome, too: to be told in vain does no harm.

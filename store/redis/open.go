@@ -18,6 +18,7 @@ import (
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/audit"
 	"github.com/latchkey-go/latchkey/store/internal/trips"
+	"github.com/latchkey-go/latchkey/store/internal/unsure"
 )
 
 // The interfaces that a Store implements.
@@ -54,7 +55,7 @@ type Store struct {
 	view       atomic.Pointer[view] // the servers there are at present
 	gets       *trips.Lanes[latchkey.ID, found, struct{}]
 
-	unsure unsure // sessions with changes that may be undone
+	unsure unsure.Set // sessions with changes that a failover may undo
 
 	changes atomic.Uint64 // scripts that may publish, so far
 	offset  atomic.Int64  // of the servers' clock to the node's monotonic one, in microseconds

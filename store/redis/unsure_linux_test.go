@@ -52,36 +52,3 @@ func TestSentinelUnsure(t *testing.T) {
 		return err == nil && key.Set(session, 2) == nil && session.Commit(t.Context()) == nil
 	})
 }
-
-func TestUnsure(t *testing.T) {
-	var u unsure
-	id := func(n int) latchkey.ID { return latchkey.ID{0: byte(n >> 8), 1: byte(n)} }
-	if u.has(id(1)) {
-		t.Error("nothing was noted")
-	}
-	u.add(id(1))
-	if !u.has(id(1)) || u.has(id(2)) {
-		t.Error("one was noted, and not the other")
-	}
-	if u.settle(id(1)); !u.has(id(1)) {
-		t.Error("what is so recent is not settled")
-	}
-	u.since[id(1)] = time.Now().Add(-2 * unsureFor)
-	if u.settle(id(1)); u.has(id(1)) || u.some.Load() {
-		t.Error("what replicas have is settled")
-	}
-	for n := range unsureMost + 1 {
-		u.add(id(n))
-	}
-	if len(u.since) != unsureMost || !u.has(id(unsureMost)) || !u.has(id(2*unsureMost)) {
-		t.Errorf("with %d noted, all are to count", len(u.since))
-	}
-	for n := range u.since {
-		u.since[n] = time.Now().Add(-2 * unsureFor)
-	}
-	u.all = u.all.Add(-2 * unsureFor)
-	u.add(id(1))
-	if len(u.since) != 1 || u.has(id(2)) {
-		t.Errorf("%d are noted, want the latest only", len(u.since))
-	}
-}
