@@ -2,8 +2,10 @@ package login_test
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -120,6 +122,42 @@ func TestRefreshFails(t *testing.T) {
 	}
 	if n := r.op.Refreshes(t); n != 0 || !v.lookup().Live() {
 		t.Errorf("%d refreshes", n)
+	}
+}
+
+// gateway stands before a provider and answers its token endpoint itself.
+type gateway struct {
+	status int
+	page   string
+}
+
+func (g gateway) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Method != http.MethodPost {
+		return http.DefaultTransport.RoundTrip(r)
+	}
+	return &http.Response{StatusCode: g.status, Header: http.Header{"Content-Type": {"text/html"}}, Body: io.NopCloser(strings.NewReader(g.page)), Request: r}, nil
+}
+
+// TestRefreshIntercepted: what answers in the provider's place is no refusal of it, and
+// the refresh token is not forgotten.
+func TestRefreshIntercepted(t *testing.T) {
+	r, clock, cfg := refreshRig(t)
+	v := r.visitor(t)
+	wantRedirect(t, v.signIn("ada", ""), "/account")
+	clock.Advance(601 * time.Second)
+	for _, g := range []gateway{{http.StatusForbidden, "<html>not from here</html>"}, {http.StatusNotFound, ""}, {http.StatusOK, "<html>maintenance</html>"}} {
+		behind := *cfg
+		behind.Transport = g
+		p, err := oidc.New(behind)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.AccessToken(t.Context(), v.lookup()); !oidc.IsAway(err) || latchkey.CodeOf(err) != latchkey.CodeStoreUnavailable {
+			t.Errorf("%d: %v", g.status, err)
+		}
+	}
+	if token, err := r.provider.AccessToken(t.Context(), v.lookup()); err != nil || !r.knows(t, token) {
+		t.Errorf("afterwards: %v", err)
 	}
 }
 

@@ -273,6 +273,8 @@ func TestTokenEndpoint(t *testing.T) {
 		"other_error":   {400, `{"error":"` + canary + `"}`, oidc.Rejected, false},
 		"client_wrong":  {401, `{"error":"invalid_client"}`, "", true},
 		"failing":       {500, canary, "", true},
+		"gateway":       {403, "<html>" + canary, "", true},
+		"gateway_json":  {404, `{"message":"` + canary + `"}`, "", true},
 		"busy":          {429, "", "", true},
 		"redirect":      {307, "", "", true},
 		"cut_off":       {0, "", "", true},

@@ -221,7 +221,9 @@ func (p *Provider) exchange(ctx context.Context, s latchkey.Session, m *metadata
 	defer cancel()
 	answer, err := p.oauth(m, Request{}).TokenSource(trip, &oauth2.Token{RefreshToken: used.Refresh}).Token()
 	if err != nil {
-		err = tokenFailure(err)
+		if err = tokenFailure(err); ReasonOf(err) == Malformed { // no refusal, either: a gateway's page, perhaps
+			err = away(&Away{Step: "token", Detail: "there is no token in the answer"})
+		}
 	}
 	if p.asked(stepToken, err); err != nil {
 		return p.notRefreshed(ctx, s, used, err)

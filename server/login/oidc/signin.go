@@ -304,7 +304,8 @@ func tokenFailure(err error) error {
 	switch {
 	case answer.ErrorCode == "invalid_grant":
 		return refuse(Rejected)
-	case status >= 500, status == http.StatusTooManyRequests, status == http.StatusRequestTimeout:
+	case status >= 500, status == http.StatusTooManyRequests, status == http.StatusRequestTimeout, answer.ErrorCode == "":
+		// Without a code (RFC 6749, 5.2) it is a gateway's answer, and not the provider's.
 		return away(&Away{Step: "token", Status: status})
 	case slices.Contains([]string{"invalid_client", "unauthorized_client", "invalid_request", "unsupported_grant_type", "invalid_scope"}, answer.ErrorCode):
 		// These are about this client and not about the visitor: an operator must look.
