@@ -81,14 +81,18 @@ func (s *Store) Changed(ctx context.Context, after latchkey.ID, limit int) (latc
 	n := 0
 	err := s.scan(ctx, stChanged, s.nowParam(newParams(3)).uuid(after).int(int64(limit)+1), func(c *columns) error {
 		n++
-		page.Generation = uint64(c.int())
+		generation := c.int()
+		if generation == standby {
+			return errStandby
+		}
+		page.Generation = uint64(generation)
 		if c.row[0] != nil {
 			page.IDs = append(page.IDs, c.id())
 		}
 		return nil
 	})
 	if err == nil && n == 0 {
-		err = unavailable(errStandby) // or there is no row of the store's
+		err = unavailable(errNoStore)
 	}
 	if err != nil {
 		return latchkey.ChangedPage{}, err

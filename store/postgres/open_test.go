@@ -242,6 +242,25 @@ func TestMigrate(t *testing.T) {
 	}
 }
 
+// A store that is made anew where another one was begins above all generations that
+// the other had: nodes which know the other still may hold tokens of them.
+func TestMadeAnew(t *testing.T) {
+	schema, url := newSchema(t)
+	s := mustOpen(t, Config{URL: url, Timeout: time.Minute})
+	if _, err := s.Revoke(t.Context(), latchkey.Revocation{All: true}); err != nil {
+		t.Fatal(fixture.Chain(err))
+	}
+	former := fixture.Get(t, s, add(t, s, "ann")).Generation
+	tamper(t, pg.URL, "DROP SCHEMA "+schema+" CASCADE")
+	if _, _, err := Migrate(t.Context(), Config{URL: url, Timeout: time.Minute}); err != nil {
+		t.Fatal(fixture.Chain(err))
+	}
+	again := mustOpen(t, Config{URL: url, Timeout: time.Minute})
+	if first := fixture.Get(t, again, add(t, again, "ann")).Generation; first <= former {
+		t.Errorf("generation %d after %d", first, former)
+	}
+}
+
 // Where the row that describes the store is gone, nothing is known: least of all
 // that no generation has ended.
 func TestMissingStoreRow(t *testing.T) {

@@ -223,7 +223,9 @@ func describe(ctx context.Context, conn *pgconn.PgConn, t *target) error {
 		return latchkey.NewError(latchkey.CodeInternal, "no randomness from the system", err)
 	}
 	p := newParams(2).bytes(key[:]).text(t.Mark)
-	text := inSchema(`INSERT INTO latchkey.store (id, generation, placement_key, mark) VALUES (gen_random_uuid(), 1, $1, $2)`, t.schema)
+	// The first generation is by the clock, so that a store which is made anew begins
+	// above what tokens of the one before it tell of.
+	text := inSchema(`INSERT INTO latchkey.store (id, generation, placement_key, mark) VALUES (gen_random_uuid(), latchkey.clock(NULL), $1, $2)`, t.schema)
 	if err := conn.ExecParams(ctx, text, p.values, p.oids, binaryFormat, binaryFormat).Read().Err; err != nil {
 		return err
 	}

@@ -95,8 +95,8 @@ ORDER BY s.created DESC, s.id DESC LIMIT $4::bigint) s ON true ORDER BY s.create
 	stCount: `SELECT ` + present + `, count(*) FILTER (WHERE l), count(*) FILTER (WHERE NOT l), count(*) FILTER (WHERE l AND subject = ''),
 count(DISTINCT (provider, subject)) FILTER (WHERE l AND subject <> '')
 FROM (SELECT s.provider, s.subject, ` + lives + ` AS l FROM latchkey.session s) j`,
-	stChanged: `SELECT g.generation, c.id FROM latchkey.store g LEFT JOIN LATERAL (
-SELECT id FROM latchkey.changed WHERE id > $2::uuid AND expires > ` + now + ` ORDER BY id LIMIT $3::bigint) c ON true WHERE NOT pg_is_in_recovery() ORDER BY c.id`,
+	stChanged: `SELECT CASE WHEN pg_is_in_recovery() THEN -1 ELSE g.generation END, c.id FROM latchkey.store g LEFT JOIN LATERAL (
+SELECT id FROM latchkey.changed WHERE id > $2::uuid AND expires > ` + now + ` ORDER BY id LIMIT $3::bigint) c ON true ORDER BY c.id`,
 	stSpend:          `SELECT o_answer, o_now FROM latchkey.spend($1, $2, $3, $4)`,
 	stPurge:          `SELECT o_now, o_looked, o_removed, o_created, o_id, o_told FROM latchkey.purge_sessions($1, $2, $3, $4, $5, $6, $7)`,
 	stPurgeEvents:    textPurgeEvents,

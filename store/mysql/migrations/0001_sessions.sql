@@ -42,7 +42,10 @@ CREATE TABLE IF NOT EXISTS latchkey_counter (
 	change_seq BIGINT NOT NULL,                 -- of the last entry of the log
 	audit_seq  BIGINT NOT NULL                  -- of the last event
 ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC;
-INSERT IGNORE INTO latchkey_counter (id, generation, change_seq, audit_seq) VALUES (1, 1, 1, 0);
+-- The first generation is by the clock, so that a store which is made anew begins above
+-- what tokens of the one before it tell of.
+INSERT IGNORE INTO latchkey_counter (id, generation, change_seq, audit_seq)
+	SELECT 1, TIMESTAMPDIFF(MICROSECOND,'1970-01-01',UTC_TIMESTAMP(6)), 1, 0;
 
 -- How each generation before the present one was ended.
 CREATE TABLE IF NOT EXISTS latchkey_raise (
