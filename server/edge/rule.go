@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/server/internal/acr"
 )
 
 // Require says what a rule asks for before anything else.
@@ -115,8 +116,8 @@ func (r *Rule) check(field string, p *problems) {
 	if r.Fresh != 0 && r.Fresh < time.Second {
 		p.add(field+".fresh", "%v is less than a second", r.Fresh)
 	}
-	if !validClass(r.Assurance) {
-		p.add(field+".assurance", "%.80q is not a context class: printable ASCII without spaces, at most %d bytes", r.Assurance, maxClass)
+	if !acr.Valid(r.Assurance) {
+		p.add(field+".assurance", "%.80q is not a context class: printable ASCII without spaces, at most %d bytes", r.Assurance, acr.MaxClass)
 	}
 	if r.Audience != "" && !validText(r.Audience) {
 		p.add(field+".audience", "%.80q is not printable", r.Audience)
@@ -163,14 +164,6 @@ func validMethod(s string) bool {
 // validText reports whether s can stand in a list of a session's roles or in a token.
 func validText(s string) bool {
 	return s != "" && len(s) <= maxText && !strings.ContainsFunc(s, func(r rune) bool { return r < 0x20 || r == ',' || r >= 0x7f && r < 0xa0 || r == 0xfffd })
-}
-
-// maxClass bounds an authentication context class, in bytes, as sessions do.
-const maxClass = 255
-
-// validClass reports whether s can be asked for as a context class; "" is none.
-func validClass(s string) bool {
-	return len(s) <= maxClass && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
 // validHost reports whether s is a host with perhaps a port, spelled as browsers

@@ -250,8 +250,8 @@ func readAsk(q url.Values) (a ask) {
 	if n, err := strconv.ParseUint(q.Get("max_age"), 10, 31); err == nil && n > 0 && time.Duration(n)*time.Second <= oidc.MaxMaxAge {
 		a.MaxAge = strconv.FormatUint(n, 10)
 	}
-	if acr := q.Get("acr_values"); len(acr) <= 255 && !strings.ContainsFunc(acr, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		a.ACR = acr
+	if class := q.Get("acr_values"); acr.Valid(class) {
+		a.ACR = class
 	}
 	return a
 }

@@ -3,9 +3,20 @@
 // from one to the other for ever.
 package acr
 
+import "strings"
+
 // Password is the class of a sign-in by one password: authenticator assurance level 1
 // of NIST SP 800-63B.
 const Password = "aal1"
+
+// MaxClass bounds a class that is asked for, in bytes, as sessions do.
+const MaxClass = 255
+
+// Valid reports whether s can be asked for: printable ASCII without spaces, which stand
+// between the classes of acr_values. "" asks for nothing.
+func Valid(s string) bool {
+	return len(s) <= MaxClass && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
+}
 
 // Meets reports whether a class is what is wanted, "" standing for anything. aal1, aal2
 // and aal3 are levels, of which a higher one will do; all others must be equal.

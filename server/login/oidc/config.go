@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/server/internal/acr"
 )
 
 // Defaults and bounds of Config.
@@ -217,9 +218,9 @@ func (c *Config) checkRequest(p *problems) {
 	if c.MaxAge < 0 || c.MaxAge > MaxMaxAge || c.MaxAge%time.Second != 0 {
 		p.add("MaxAge", "%v is not whole seconds up to %v; to ask for a fresh sign-in each time use Prompt", c.MaxAge, MaxMaxAge)
 	}
-	for i, acr := range c.ACRValues {
-		if acr == "" || strings.ContainsFunc(acr, func(r rune) bool { return r <= ' ' || r > '~' }) || len(acr) > 255 {
-			p.add(fmt.Sprintf("ACRValues[%d]", i), "%q is not a context class: printable ASCII without spaces", acr)
+	for i, class := range c.ACRValues {
+		if class == "" || !acr.Valid(class) {
+			p.add(fmt.Sprintf("ACRValues[%d]", i), "%q is not a context class: printable ASCII without spaces", class)
 		}
 	}
 	if c.RequireACR && len(c.ACRValues) == 0 {
