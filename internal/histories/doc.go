@@ -11,8 +11,18 @@
 // time later. A lookup that was granted from memory may be as old as the staleness,
 // so it counts as having been asked that much earlier; a refusal may not.
 //
-// The seed of a run is printed; it decides what the callers do, though not how the
-// machine schedules them.
+// Nodes are in this process, or processes of their own ([Processes]) that can be
+// stopped and killed: the test program in another role ([Serve]). A caller of a node
+// that is stopped waits for it, and its call takes as long as that. A fault that puts
+// nodes out of touch lays them an ambush: sessions that they have in memory are ended
+// elsewhere, and they are asked for them until it is over. In the end every node is
+// asked for every session.
+//
+// A fault with a failover may undo changes which nobody was told had been made, though
+// they can be seen before. What was acknowledged it may not.
+//
+// The seed of a run is printed; it decides what the callers do and how long packets
+// are late, though not how the machine schedules. LATCHKEY_CHAOS_SEED sets it.
 //
 // [porcupine]: https://github.com/anishathalye/porcupine
 package histories
