@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -290,6 +291,42 @@ func TestImportOrder(t *testing.T) {
 		if s.SID != "17" && s.SID != "18" && s.SID != "19" {
 			t.Errorf("%s of %s is left", s.SID, s.Subject)
 		}
+	}
+}
+
+// However many sessions an identity has, they are not listed for each line; and what has
+// ended since they were is not taken for live.
+func TestImportManyOfOne(t *testing.T) {
+	const before, lines = latchkey.MaxListLimit + 1, 300
+	var lists atomic.Int64
+	var in, out bytes.Buffer
+	im := newImporting(t, &out, importFlags{}, func(_ *settings, cfg *latchkey.Config) {
+		faulty := storetest.NewFaulty(cfg.Store)
+		faulty.Fail(storetest.Only(storetest.MethodList, func(storetest.Op) (bool, error) {
+			lists.Add(1)
+			return true, nil
+		}))
+		cfg.Store, cfg.Limit = faulty, before+lines-2
+	})
+	for i := range before {
+		if _, err := im.m.Issue(t.Context(), latchkey.SignIn{Provider: "api", Subject: "service", SID: fmt.Sprint("old-", i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range lines {
+		fmt.Fprintf(&in, `{"subject":"service","sid":"new-%d"}`+"\n", i)
+	}
+	// The limit has ended the first two by then.
+	in.WriteString(`{"subject":"service","sid":"old-1"}` + "\n" + `{"subject":"service","sid":"old-9"}` + "\n")
+	if err := im.run(t.Context(), &in); err != nil {
+		t.Fatal(err)
+	}
+	results := parseResults(t, out.String())
+	if len(results) != lines+2 || results[lines].Token == "" || !results[lines+1].Exists {
+		t.Errorf("%d results, the last %+v", len(results), results[len(results)-2:])
+	}
+	if n := lists.Load(); n > 2 {
+		t.Errorf("the sessions were listed %d times", n)
 	}
 }
 

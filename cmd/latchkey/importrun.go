@@ -51,6 +51,16 @@ type importJob struct {
 	issued latchkey.ID // the session made, if one was
 }
 
+// lane is what one of the goroutines that issue knows of the identities that fall to it.
+type lane struct {
+	seen map[[16]byte]int // the lines with a sid that are done, by their digests
+
+	// The identity whose sessions were listed last, if they took more than a page, and
+	// those that were live then, by sid: a list for each line would be read in square time.
+	who  latchkey.Identity
+	live map[string][]latchkey.ID
+}
+
 // inputLine is a line as it was read, without its end.
 type inputLine struct {
 	text []byte
@@ -81,10 +91,10 @@ func (im *importer) run(ctx context.Context, in io.Reader) error {
 	for i := range shards {
 		shards[i] = make(chan *importJob, importQueue+2) // as many as there can be: it never blocks
 		workers.Go(func() {
-			seen := make(map[[16]byte]int)
+			l := &lane{seen: make(map[[16]byte]int)}
 			for job := range shards[i] {
 				if work.Err() == nil {
-					im.try(work, stop, job, seen)
+					im.try(work, stop, job, l)
 				}
 				close(job.ready)
 			}
@@ -222,10 +232,10 @@ func (im *importer) refuse(job *importJob, err error) {
 
 // try makes the session of a line that was checked. What there is no use in trying
 // further after stops the work.
-func (im *importer) try(ctx context.Context, stop context.CancelCauseFunc, job *importJob, seen map[[16]byte]int) {
+func (im *importer) try(ctx context.Context, stop context.CancelCauseFunc, job *importJob, l *lane) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), importPatience)
 	defer cancel()
-	err := im.once(ctx, job, seen)
+	err := im.once(ctx, job, l)
 	if err == nil {
 		return
 	}
@@ -239,22 +249,22 @@ func (im *importer) try(ctx context.Context, stop context.CancelCauseFunc, job *
 }
 
 // once makes the session of a line unless it is there.
-func (im *importer) once(ctx context.Context, job *importJob, seen map[[16]byte]int) error {
+func (im *importer) once(ctx context.Context, job *importJob, l *lane) error {
 	if id, ok := im.done[job.line]; ok {
-		return im.resumed(ctx, job, id, seen)
+		return im.resumed(ctx, job, id, l)
 	}
 	in := &job.in
 	if in.SID != "" {
 		key := digest(in.Provider, in.Subject, in.SID)
-		if first, again := seen[key]; again {
+		if first, again := l.seen[key]; again {
 			return sameAs(first)
 		}
-		exists, err := im.there(ctx, in)
+		exists, err := im.there(ctx, in, l)
 		switch {
 		case err != nil:
 			return err
 		case len(exists) > 0 && !im.flags.replace:
-			seen[key] = job.line
+			l.seen[key] = job.line
 			job.result = existsLine{job.line, exists[0].String(), true}
 			im.counts.exists.Add(1)
 			return nil
@@ -267,7 +277,7 @@ func (im *importer) once(ctx context.Context, job *importJob, seen map[[16]byte]
 		}
 		defer func() {
 			if job.result != nil {
-				seen[key] = job.line
+				l.seen[key] = job.line
 			}
 		}()
 	}
@@ -293,7 +303,7 @@ func sameAs(line int) error {
 
 // resumed passes over a line that an earlier run made the session of. That it is the
 // same line is seen by the session, unless that has been purged.
-func (im *importer) resumed(ctx context.Context, job *importJob, id latchkey.ID, seen map[[16]byte]int) error {
+func (im *importer) resumed(ctx context.Context, job *importJob, id latchkey.ID, l *lane) error {
 	info, err := im.m.Get(ctx, id)
 	if err != nil && latchkey.CodeOf(err) != latchkey.CodeNoSuchSession {
 		return err
@@ -302,30 +312,52 @@ func (im *importer) resumed(ctx context.Context, job *importJob, id latchkey.ID,
 		return latchkey.NewError(latchkey.CodeConflict, "the file of --out has another session for this line: it was made from another input, or for another store", nil)
 	}
 	if job.in.SID != "" {
-		seen[digest(job.in.Provider, job.in.Subject, job.in.SID)] = job.line
+		l.seen[digest(job.in.Provider, job.in.Subject, job.in.SID)] = job.line
 	}
 	im.counts.resumed.Add(1)
 	return nil
 }
 
 // there returns the live sessions of a line's provider, subject and sid.
-func (im *importer) there(ctx context.Context, in *latchkey.SignIn) (ids []latchkey.ID, err error) {
+func (im *importer) there(ctx context.Context, in *latchkey.SignIn, l *lane) (ids []latchkey.ID, err error) {
+	who := latchkey.Identity{Provider: in.Provider, Subject: in.Subject}
+	if l.live != nil && l.who == who {
+		return im.stillLive(ctx, l.live[in.SID])
+	}
+	l.live = nil
+	live := make(map[string][]latchkey.ID)
 	q := latchkey.ListQuery{Provider: in.Provider, Subject: in.Subject, Limit: latchkey.MaxListLimit}
-	for {
+	for pages := 1; ; pages++ {
 		infos, next, err := im.m.List(ctx, q)
 		if err != nil {
 			return nil, err
 		}
 		for _, i := range infos {
-			if i.SID == in.SID {
-				ids = append(ids, i.ID)
+			live[i.SID] = append(live[i.SID], i.ID)
+		}
+		if q.After = next; next.IsZero() {
+			if pages > 1 {
+				l.who, l.live = who, live
 			}
+			return live[in.SID], nil
 		}
-		if next.IsZero() {
-			return ids, nil
-		}
-		q.After = next
 	}
+}
+
+// stillLive returns those of some sessions that have not ended since they were listed:
+// by a limit, perhaps.
+func (im *importer) stillLive(ctx context.Context, known []latchkey.ID) (ids []latchkey.ID, err error) {
+	for _, id := range known {
+		info, err := im.m.Get(ctx, id)
+		switch {
+		case latchkey.CodeOf(err) == latchkey.CodeNoSuchSession:
+		case err != nil:
+			return nil, err
+		case info.State == latchkey.Live:
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
 }
 
 // write writes results in the order of their lines. When the output takes nothing
