@@ -197,6 +197,11 @@ func TestLeaseLapses(t *testing.T) {
 		"time":         func(c *latchkeytest.Clock) { c.Advance(1100 * time.Millisecond) },
 		"suspended":    func(c *latchkeytest.Clock) { c.Suspend(1100 * time.Millisecond) },
 		"stepped-back": func(c *latchkeytest.Clock) { c.StepWall(-time.Hour) },
+		// The wall clock is set to where it was: as it has it, no time passed.
+		"time-taken-back": func(c *latchkeytest.Clock) {
+			c.Advance(1100 * time.Millisecond)
+			c.StepWall(-1100 * time.Millisecond)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := setup(t, nil)
