@@ -24,8 +24,8 @@ func long(t *testing.T) {
 	}
 }
 
-// few is how often a history is made that takes long: once in ten rounds.
-func few(t *testing.T) int { return (rounds(t) + 9) / 10 }
+// few is how often a history is made that takes long: once in twenty-five rounds.
+func few(t *testing.T) int { return (rounds(t) + 24) / 25 }
 
 // redisAt opens a store of a group of servers.
 func redisAt(t testing.TB, url string, wait int) latchkey.Store {
