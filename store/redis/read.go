@@ -40,6 +40,9 @@ func (s *Store) Get(ctx context.Context, id latchkey.ID) (*latchkey.Record, erro
 	for try := 0; ; try++ {
 		v := s.view.Load()
 		rec, err := s.get(ctx, v, id)
+		if errors.Is(err, errForeign) { // or the session was made between two commands
+			rec, err = s.get(ctx, v, id)
+		}
 		if err == nil {
 			return rec, nil
 		}
@@ -138,8 +141,7 @@ func (s *Store) absent(ctx context.Context, n *node, key string) error {
 	case err != nil:
 		return err
 	case there != 0:
-		// Or a session that was made since, of whom nobody can have known before.
-		return errForeign
+		return errForeign // or a session that was made since, which is seen when asked again
 	}
 	if err := n.usable(); err != nil {
 		return err
