@@ -18,6 +18,7 @@ import (
 
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/audit"
+	"github.com/latchkey-go/latchkey/internal/needs"
 	"github.com/latchkey-go/latchkey/keyring"
 	"github.com/latchkey-go/latchkey/latchkeytest"
 	"github.com/latchkey-go/latchkey/nearcache"
@@ -281,19 +282,7 @@ func macOf(t *testing.T, token string) string { return hex.EncodeToString(rawOf(
 
 // TestFormatsSecondImplementation has the Python implementation compute the example.
 func TestFormatsSecondImplementation(t *testing.T) {
-	var python string
-	for _, candidate := range []string{"python3", "/usr/bin/python3"} {
-		if exec.Command(candidate, "-c", "import cryptography").Run() == nil {
-			python = candidate
-			break
-		}
-	}
-	if python == "" {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("no python3 with the module cryptography; scripts/setup installs both")
-		}
-		t.Skip("no python3 with the module cryptography")
-	}
+	python := needs.Python(t, "cryptography")
 	cmd := exec.Command(python, "testdata/formats.py", "docs/formats.md")
 	out, err := cmd.CombinedOutput()
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/latchkey-go/latchkey/internal/needs"
 	"github.com/latchkey-go/latchkey/lock"
 )
 
@@ -22,13 +23,7 @@ type pythonMutex struct {
 
 func startPython(t *testing.T, name, maxwait, ttl string) *pythonMutex {
 	t.Helper()
-	const python = "/usr/bin/python3" // Debian's, which has Debian's modules
-	if out, err := exec.Command(python, "-c", "import redis").CombinedOutput(); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("python3-redis is not installed (Debian: apt-get install python3-redis): %s", out)
-		}
-		t.Skip("python3-redis is not installed (Debian: apt-get install python3-redis)")
-	}
+	python := needs.Python(t, "redis")
 	host, port, err := net.SplitHostPort(redis.Addr)
 	if err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/latchkey-go/latchkey/internal/needs"
 	"github.com/latchkey-go/latchkey/keyring"
 	"github.com/latchkey-go/latchkey/transaction"
 )
@@ -37,19 +38,7 @@ func (h held) same(o held) bool {
 // TestFormat computes the cookie a second time, in Python by the package comment: it
 // opens what is sealed here, and what it seals is opened here.
 func TestFormat(t *testing.T) {
-	python := ""
-	for _, candidate := range []string{"python3", "/usr/bin/python3"} {
-		if exec.Command(candidate, "-c", "import cryptography").Run() == nil {
-			python = candidate
-			break
-		}
-	}
-	if python == "" {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("no python3 with cryptography; scripts/setup installs them")
-		}
-		t.Skip("no python3 with cryptography; scripts/setup installs them")
-	}
+	python := needs.Python(t, "cryptography")
 	s := newSite(t, nil)
 	if _, err := s.keys.Set(keyring.NewKey(7, [32]byte{1, 2, 3}, s.clock.Time())); err != nil {
 		t.Fatal(err)

@@ -13,11 +13,10 @@ import (
 	"time"
 
 	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/internal/needs"
 	"github.com/latchkey-go/latchkey/internal/servers"
 	"github.com/latchkey-go/latchkey/upstream"
 )
-
-const python = "/usr/bin/python3"
 
 // service is the Python SessionCacheService in a process of its own.
 type service struct {
@@ -27,13 +26,7 @@ type service struct {
 
 func startService(t testing.TB, url string) *service {
 	t.Helper()
-	if err := exec.Command(python, "-c", "import redis").Run(); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("python3-redis is missing; run scripts/setup")
-		}
-		t.Skip("python3-redis is missing")
-	}
-	cmd := exec.Command(python, "testdata/session_cache_service.py", url)
+	cmd := exec.Command(needs.Python(t, "redis"), "testdata/session_cache_service.py", url)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {

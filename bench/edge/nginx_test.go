@@ -11,18 +11,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/latchkey-go/latchkey/internal/needs"
 )
 
 // startNginx runs one nginx, of one process, with a site for each checker, and
 // returns the sites' addresses.
 func startNginx(b *testing.B, checkers []checker) (addresses []string) {
 	b.Helper()
-	bin, err := exec.LookPath("nginx")
-	if err != nil {
-		if bin = "/usr/sbin/nginx"; exec.Command("test", "-x", bin).Run() != nil {
-			b.Skip("nginx is missing; scripts/setup installs it")
-		}
-	}
+	bin := needs.Program(b, "nginx")
 	dir := b.TempDir()
 	var conf strings.Builder
 	fmt.Fprintf(&conf, "daemon off;\nmaster_process off;\npid %s/pid;\nerror_log stderr warn;\nevents { worker_connections 1024; }\nhttp {\naccess_log off;\nkeepalive_requests 1000000000;\n", dir)

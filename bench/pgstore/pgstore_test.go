@@ -9,7 +9,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/url"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -21,6 +20,7 @@ import (
 
 	"github.com/latchkey-go/latchkey/bench/internal/fleet"
 	"github.com/latchkey-go/latchkey/bench/internal/paired"
+	"github.com/latchkey-go/latchkey/internal/needs"
 )
 
 const (
@@ -126,9 +126,6 @@ func program(b *testing.B, name string) string {
 	if len(found) > 0 {
 		return found[len(found)-1]
 	}
-	if os.Getenv("CI") == "true" {
-		b.Fatal(name, " is missing; run scripts/setup")
-	}
-	b.Skip(name, " is missing")
+	needs.Missing(b, "%s is missing; scripts/setup installs it", name)
 	return ""
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
 
+	"github.com/latchkey-go/latchkey/internal/needs"
 	"github.com/latchkey-go/latchkey/internal/servers"
 )
 
@@ -108,16 +109,7 @@ func nginxPage(t *testing.T, n int) string {
 // where it takes TLS. Each text of pairs must be on the page, and is replaced.
 func startFront(t *testing.T, daemon, service string, pairs ...string) string {
 	t.Helper()
-	bin, err := exec.LookPath("nginx")
-	if err != nil {
-		bin = "/usr/sbin/nginx"
-		if _, err := os.Stat(bin); err != nil {
-			if os.Getenv("CI") == "true" {
-				t.Fatal("nginx is missing; scripts/setup installs it")
-			}
-			t.Skip("nginx is missing; scripts/setup installs it")
-		}
-	}
+	bin := needs.Program(t, "nginx")
 	dir, addr := t.TempDir(), freeAddress(t)
 	own := servers.NewCertificate(t, dir, time.Hour, "*.example.com")
 	site := nginxPage(t, 0)

@@ -19,6 +19,7 @@ import (
 	"github.com/latchkey-go/latchkey/compat/internal/py"
 	"github.com/latchkey-go/latchkey/compat/itsdangerous"
 	"github.com/latchkey-go/latchkey/compat/pyjson"
+	"github.com/latchkey-go/latchkey/internal/needs"
 )
 
 // The originals, run as they are packaged: what they write is read here, what is
@@ -27,17 +28,7 @@ import (
 // python returns a Python that has the original libraries.
 func python(t *testing.T) string {
 	t.Helper()
-	for _, candidate := range []string{"python3", "/usr/bin/python3"} {
-		if exec.Command(candidate, "-c", "import itsdangerous, jwt, cryptography").Run() == nil {
-			return candidate
-		}
-	}
-	const missing = "no python3 with itsdangerous, PyJWT and cryptography; scripts/setup installs them"
-	if os.Getenv("CI") == "true" {
-		t.Fatal(missing)
-	}
-	t.Skip(missing)
-	return ""
+	return needs.Python(t, "itsdangerous, jwt, cryptography")
 }
 
 type object = map[string]any

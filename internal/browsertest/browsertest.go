@@ -5,7 +5,6 @@ import (
 	"context"
 	"net/url"
 	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,23 +16,15 @@ import (
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+
+	"github.com/latchkey-go/latchkey/internal/needs"
 )
 
 // Find returns the path of a Chromium. Where none is installed the test is
 // skipped, but under CI=true it fails.
 func Find(t *testing.T) string {
 	t.Helper()
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	const missing = "no Chromium on the PATH; on Debian, apt-get install chromium"
-	if os.Getenv("CI") == "true" {
-		t.Fatal(missing)
-	}
-	t.Skip(missing)
-	return ""
+	return needs.Program(t, "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 }
 
 // Profile is a real browser with a profile of its own.

@@ -29,6 +29,8 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"github.com/latchkey-go/latchkey/internal/needs"
 )
 
 //go:embed op
@@ -222,7 +224,7 @@ func install(t testing.TB) string {
 	t.Helper()
 	for _, program := range []string{"node", "npm"} {
 		if _, err := exec.LookPath(program); err != nil {
-			missing(t, program+" is not on the PATH; on Debian, apt-get install nodejs npm")
+			needs.Missing(t, "%s", program+" is not on the PATH; on Debian, apt-get install nodejs npm")
 		}
 	}
 	cache, err := os.UserCacheDir()
@@ -267,7 +269,7 @@ func install(t testing.TB) string {
 	npm := exec.CommandContext(ctx, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--omit=dev")
 	npm.Dir = temp
 	if out, err := npm.CombinedOutput(); err != nil {
-		missing(t, fmt.Sprintf("npm ci: %v: %s", err, out))
+		needs.Missing(t, "%s", fmt.Sprintf("npm ci: %v: %s", err, out))
 	}
 	// Two tests may do this at once: the first one's stays.
 	if err := os.Rename(temp, dir); err != nil {
@@ -276,14 +278,6 @@ func install(t testing.TB) string {
 		}
 	}
 	return dir
-}
-
-func missing(t testing.TB, what string) {
-	t.Helper()
-	if os.Getenv("CI") == "true" {
-		t.Fatal(what)
-	}
-	t.Skip(what)
 }
 
 // tail keeps the last of what a program says.

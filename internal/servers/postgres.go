@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
+
+	"github.com/latchkey-go/latchkey/internal/needs"
 )
 
 // User is the superuser of the PostgreSQL servers started here; the database has
@@ -102,7 +104,7 @@ func unprivileged(t TB) *syscall.Credential {
 	}
 	u, err := user.Lookup("postgres")
 	if err != nil {
-		missing(t, "PostgreSQL does not run as root and there is no user postgres (Debian: apt-get install postgresql)")
+		needs.Missing(t, "PostgreSQL does not run as root and there is no user postgres (Debian: apt-get install postgresql)")
 		return nil
 	}
 	uid, err1 := strconv.ParseUint(u.Uid, 10, 32)

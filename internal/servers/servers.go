@@ -16,6 +16,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/latchkey-go/latchkey/internal/needs"
 )
 
 // TB is what this package needs of a [testing.TB]. It is an interface so that
@@ -281,17 +283,8 @@ func binary(t TB, name, debianPackage string) string {
 			return found[0]
 		}
 	}
-	missing(t, "%s is not installed (Debian: apt-get install %s)", name, debianPackage)
+	needs.Missing(t, "%s is not installed (Debian: apt-get install %s)", name, debianPackage)
 	return ""
-}
-
-func missing(t TB, format string, args ...any) {
-	t.Helper()
-	if os.Getenv("CI") == "true" {
-		t.Fatalf(format, args...)
-		return
-	}
-	t.Skipf(format, args...)
 }
 
 // lockedBuffer keeps the last of a server's output, for the message when it fails.

@@ -29,6 +29,7 @@ import (
 	"time"
 
 	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/internal/needs"
 	"github.com/latchkey-go/latchkey/server/edge"
 	"github.com/latchkey-go/latchkey/server/edge/assertion"
 )
@@ -144,19 +145,7 @@ func newFront(t *testing.T) *front {
 // program finds a proxy's binary.
 func program(t *testing.T, name string) string {
 	t.Helper()
-	if path, err := exec.LookPath(name); err == nil {
-		return path
-	}
-	for _, dir := range []string{"/usr/sbin", "/usr/local/sbin", "/usr/local/bin"} {
-		if path := filepath.Join(dir, name); exec.Command("test", "-x", path).Run() == nil {
-			return path
-		}
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("%s is missing; scripts/setup installs it", name)
-	}
-	t.Skipf("%s is missing; scripts/setup installs it", name)
-	return ""
+	return needs.Program(t, name)
 }
 
 // built finds the binary of a proxy that Debian does not have, or not of today: a

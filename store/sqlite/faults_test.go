@@ -14,6 +14,7 @@ import (
 	"zombiezen.com/go/sqlite"
 
 	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/internal/needs"
 	"github.com/latchkey-go/latchkey/store/internal/fixture"
 )
 
@@ -119,13 +120,7 @@ func TestDamagedRow(t *testing.T) {
 
 // The sqlite3 shell writes beside us, and each waits for the other.
 func TestShell(t *testing.T) {
-	shell, err := exec.LookPath("sqlite3")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("sqlite3 is missing; scripts/setup installs it")
-		}
-		t.Skip("sqlite3 is missing")
-	}
+	shell := needs.Program(t, "sqlite3")
 	path := made(t)
 	s := mustOpen(t, Config{Path: path})
 	const each = 200

@@ -16,11 +16,8 @@ import (
 	"time"
 
 	"github.com/latchkey-go/latchkey/bench/internal/paired"
+	"github.com/latchkey-go/latchkey/internal/needs"
 )
-
-// Debian's, which has the libraries that scripts/setup installs; another python3 may
-// stand before it on the PATH.
-const bin = "/usr/bin/python3"
 
 //go:embed peer.py
 var script string
@@ -36,13 +33,7 @@ type Peer struct {
 // the benchmark, or fails it where CI=true.
 func Start(tb testing.TB) *Peer {
 	tb.Helper()
-	if err := exec.Command(bin, "-c", "import itsdangerous, redis").Run(); err != nil {
-		if os.Getenv("CI") == "true" {
-			tb.Fatal("python3-itsdangerous or python3-redis is missing; run scripts/setup")
-		}
-		tb.Skip("python3-itsdangerous or python3-redis is missing")
-	}
-	cmd := exec.Command(bin, "-c", script)
+	cmd := exec.Command(needs.Python(tb, "itsdangerous, redis"), "-c", script)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {

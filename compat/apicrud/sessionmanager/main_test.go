@@ -15,6 +15,7 @@ import (
 	"github.com/latchkey-go/latchkey"
 	"github.com/latchkey-go/latchkey/compat/apicrud"
 	"github.com/latchkey-go/latchkey/compat/apicrud/sessionmanager"
+	"github.com/latchkey-go/latchkey/internal/needs"
 	"github.com/latchkey-go/latchkey/internal/servers"
 )
 
@@ -107,14 +108,7 @@ type python struct {
 
 func startPython(t *testing.T) *python {
 	t.Helper()
-	const interpreter = "/usr/bin/python3" // Debian's, which has Debian's modules
-	if out, err := exec.Command(interpreter, "-c", "import redis, jwt, cryptography, flask").CombinedOutput(); err != nil {
-		const missing = "python3-redis, python3-jwt, python3-cryptography and python3-flask are needed; scripts/setup installs them"
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("%s: %s", missing, out)
-		}
-		t.Skip(missing)
-	}
+	interpreter := needs.Python(t, "redis, jwt, cryptography, flask")
 	host, port, err := net.SplitHostPort(redis.Addr)
 	if err != nil {
 		t.Fatal(err)

@@ -8,23 +8,15 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/latchkey-go/latchkey/internal/needs"
 )
 
 // Python returns a Python that has the modules, a list with commas. Without one the
 // test is skipped, and fails where CI=true.
 func Python(t testing.TB, modules string) string {
 	t.Helper()
-	for _, candidate := range []string{"python3", "/usr/bin/python3"} {
-		if exec.Command(candidate, "-c", "import "+modules).Run() == nil {
-			return candidate
-		}
-	}
-	missing := "no python3 with " + modules + "; scripts/setup installs them"
-	if os.Getenv("CI") == "true" {
-		t.Fatal(missing)
-	}
-	t.Skip(missing)
-	return ""
+	return needs.Python(t, modules)
 }
 
 // Original is an original system in Python that answers requests, a line of JSON each.

@@ -12,7 +12,6 @@ import (
 	"math/big"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -20,6 +19,7 @@ import (
 	"time"
 
 	"github.com/latchkey-go/latchkey"
+	"github.com/latchkey-go/latchkey/internal/needs"
 	"github.com/latchkey-go/latchkey/keyring"
 	"github.com/latchkey-go/latchkey/latchkeytest"
 	"github.com/latchkey-go/latchkey/server/edge/assertion"
@@ -198,13 +198,7 @@ func TestKeyDerivation(t *testing.T) {
 
 // Another implementation finds the tokens good, and the kids what RFC 7638 makes them.
 func TestPyJWT(t *testing.T) {
-	const python = "/usr/bin/python3"
-	if err := exec.Command(python, "-c", "import jwt, cryptography").Run(); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("PyJWT is missing; scripts/setup installs it")
-		}
-		t.Skip("PyJWT is missing")
-	}
+	python := needs.Python(t, "jwt, cryptography")
 	const program = `
 import sys, json, jwt, hashlib, base64
 keys, token, audience, issuer = json.loads(sys.argv[1]), *sys.argv[2:]
